@@ -1,0 +1,43 @@
+"""The errors this package raises on purpose.
+
+Every message names the culprit (file, key, class, value) and the cure. ``exit_code`` is what a runner
+ends with: 2 for what is wrong with the user's configuration or data and was found before any work, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BackendError", "ConfigError", "DataError", "SegNeXtError", "TrainingError", "WeightsError"]
+
+
+class SegNeXtError(Exception):
+    """Base of every error raised on purpose; its text is fit to be shown to a user as it is."""
+
+    exit_code = 1
+
+
+class ConfigError(SegNeXtError):
+    """A setting is unknown, misspelt, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class DataError(SegNeXtError):
+    """A dataset, image or label file is missing, unreadable or inconsistent."""
+
+    exit_code = 2
+
+
+class WeightsError(SegNeXtError):
+    """A weights file is missing, unreadable, unsafe, or does not cover the model completely."""
+
+    exit_code = 2
+
+
+class BackendError(SegNeXtError):
+    """Jittor, its compiler or the requested device cannot be brought up on this machine."""
+
+    exit_code = 2
+
+
+class TrainingError(SegNeXtError):
+    """Training cannot go on, for example because the loss is no longer finite."""
