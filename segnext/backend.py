@@ -1,0 +1,254 @@
+"""Brings Jittor up. The only file that knows what Jittor 1.3.11.0 needs before, during and after its import.
+
+Jittor decides while it is imported: it looks for a compiler, an ``nvcc`` and oneDNN, downloads what it misses,
+compiles its core and installs signal handlers. ``start()`` prepares each of these so that the import works offline,
+from any folder, on a machine with or without a GPU, and leaves the user's screen and signals alone. Nobody else
+imports Jittor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from segnext.errors import BackendError
+
+__all__ = ["DEVICES", "cuda_problem", "device_name", "home", "log_path", "seed_everything", "start"]
+
+JITTOR_VERSION = "1.3.11.0"
+DEVICES = ("auto", "cpu", "cuda")
+
+# The folder that Jittor would otherwise download: its presence, with these names inside, is all that Jittor checks.
+_ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
+
+# What Jittor's compile flags depend on, as environment variables.
+_SETTINGS = ("python_config_path", "nvcc_path", "cc_path", "use_mkl", "cc_flags", "nvcc_flags")
+
+_jittor: ModuleType | None = None
+_device = ""
+
+
+def start(device: str = "auto", *, announce: Callable[[str], None] | None = None) -> ModuleType:
+    """Prepares the environment, imports Jittor and returns the module; later calls return it at once.
+
+    Args:
+        device: ``auto`` takes a CUDA device where one is usable, else the CPU; ``cuda`` insists; ``cpu`` ignores GPUs.
+        announce: called with one line before something that takes minutes (the first compilation of the core).
+
+    Raises:
+        BackendError: a piece is missing or of the wrong version, or another device was asked for after the first call.
+    """
+    global _jittor, _device
+    if device not in DEVICES:
+        raise BackendError(f"device={device} is unknown: choose one of {', '.join(DEVICES)}")
+    if _jittor is not None:
+        if device not in ("auto", _device):
+            raise BackendError(f"Jittor already runs on {_device} in this process, device={device} needs a new one")
+        return _jittor
+    _check_packages()
+    problem = "device=cpu" if device == "cpu" else cuda_problem()
+    if device == "cuda" and problem:
+        raise BackendError(f"device=cuda: {problem}; device=cpu trains on the processor")
+    _check_compiler()
+    os.environ["python_config_path"] = str(_python_config())
+    if problem:
+        os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
+    _move_stderr()
+    with _stdout_to_log():
+        utilities = importlib.import_module("jittor_utils")
+    _lay_onednn(Path(utilities.home()))
+    _compile_core(Path(utilities.cache_path), announce)
+    with _stdout_to_log():
+        jittor = _import_jittor()
+    _take_signals_back()
+    _device = "cpu" if problem else "cuda"
+    jittor.flags.use_cuda = int(_device == "cuda")  # before any model is built: layers choose their kernels then
+    _jittor = jittor
+    return jittor
+
+
+def device_name() -> str:
+    """``cpu`` or ``cuda`` after ``start()``, else an empty string."""
+    return _device
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Jittor's, NumPy's and Python's global generators (0 ≤ seed < 2³¹)."""
+    start().set_global_seed(seed)
+
+
+def home() -> Path:
+    """The folder of this project's own caches: ``SEGNEXT_HOME``, else ``~/.cache/segnext``."""
+    return Path(os.environ.get("SEGNEXT_HOME") or Path.home() / ".cache" / "segnext")
+
+
+def log_path() -> Path:
+    """Where Jittor's compiler output goes; ``SEGNEXT_BACKEND_LOG`` names another file."""
+    return Path(os.environ.get("SEGNEXT_BACKEND_LOG") or home() / "jittor.log")
+
+
+def cuda_problem() -> str:
+    """Why no CUDA device can be used here, or an empty string if one can."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver is installed (libcuda.so.1 not found)"
+    if code := driver.cuInit(0):
+        return f"the NVIDIA driver does not start (cuInit returned {code})"
+    count = ctypes.c_int(0)
+    if driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
+        return "no CUDA device is visible (see CUDA_VISIBLE_DEVICES)"
+    if not (os.environ.get("nvcc_path") or shutil.which("nvcc") or Path("/usr/local/cuda/bin/nvcc").exists()):
+        return "a GPU is present, but no nvcc: install the CUDA toolkit and put nvcc on the PATH"
+    return ""
+
+
+def _check_packages() -> None:
+    """Refuses versions that are known to give wrong results or not to import."""
+    try:
+        jittor = importlib.metadata.version("jittor")
+    except importlib.metadata.PackageNotFoundError:
+        raise BackendError(f"Jittor is not installed: pip install jittor=={JITTOR_VERSION}") from None
+    if jittor != JITTOR_VERSION:
+        raise BackendError(f"Jittor {jittor} is installed, this project is built and tested on {JITTOR_VERSION}")
+    numpy = importlib.metadata.version("numpy")
+    if int(numpy.split(".")[0]) >= 2:
+        raise BackendError(f'NumPy {numpy} gives silent garbage with Jittor: pip install "numpy<2"')
+
+
+def _check_compiler() -> None:
+    compiler = os.environ.get("cc_path") or "g++"
+    if shutil.which(compiler) is None:
+        raise BackendError(f"no C++ compiler ({compiler} not found): install g++ (Debian, Ubuntu: apt install g++)")
+
+
+def _python_config() -> Path:
+    """A `python-config` of the running interpreter; the one on the PATH may be missing or of another version."""
+    include = sysconfig.get_paths()["include"]
+    if not Path(include, "Python.h").exists():
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise BackendError(f"{include}/Python.h is missing: install Python's headers (apt install python{version}-dev)")
+    script = f"""#!/bin/sh
+case "$1" in
+  --includes) echo "-I{include}" ;;
+  --extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;
+  *) exit 1 ;;
+esac
+"""
+    tag = f"{sys.implementation.cache_tag}-{zlib.crc32(script.encode()):08x}"
+    path = home() / "python-config" / tag / f"python3.{sys.version_info.minor}-config"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(script)
+        os.chmod(file.name, 0o755)
+        os.replace(file.name, path)
+    return path
+
+
+def _lay_onednn(jittor_home: Path) -> None:
+    """Links the oneDNN wheel to where Jittor looks for its own download; without the wheel, oneDNN is left out."""
+    folder = jittor_home / ".cache" / "jittor" / "mkl" / _ONEDNN_FOLDER
+    if (folder / "lib" / "libmkldnn.so").exists() and (folder / "include" / "dnnl.hpp").exists():
+        return
+    prefix = _onednn_prefix()
+    if prefix is None:
+        os.environ["use_mkl"] = "0"
+        return
+    (folder / "lib").mkdir(parents=True, exist_ok=True)
+    library = prefix / "lib" / "libdnnl.so.2"
+    _link(folder / "include", prefix / "include")
+    _link(folder / "lib" / "libdnnl.so.2", library)
+    _link(folder / "lib" / "libmkldnn.so", library)
+
+
+def _onednn_prefix() -> Path | None:
+    prefixes = [Path(sys.prefix), Path(site.getuserbase())]
+    return next((p for p in prefixes if (p / "include/dnnl.hpp").exists() and (p / "lib/libdnnl.so.2").exists()), None)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Makes or replaces a symbolic link in one step, so that processes starting together do not disturb each other."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.replace(temporary, link)
+
+
+def _compile_core(cache: Path, announce: Callable[[str], None] | None) -> None:
+    """Lets a child process compile what these settings need, unless one has done so before.
+
+    Whenever a compile flag has changed, Jittor's import ends the whole process with code 0 and asks to be started
+    again; in a child that costs nothing, and this process then finds everything in the cache.
+    """
+    settings = "\n".join([sys.version, *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)])
+    stamp = cache / f"segnext-{zlib.crc32(settings.encode()):08x}"
+    if stamp.exists() and any(cache.glob("**/jittor_core*.so")):
+        return
+    if announce:
+        announce("Compiling Jittor's core for the first time: about two minutes, then it is cached.")
+    command = [sys.executable, "-c", "import jittor; print('core is ready')"]
+    for _ in range(3):
+        child = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=cache, text=True)
+        if child.returncode == 0 and "core is ready" in child.stdout:
+            stamp.touch()
+            return
+    raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {log_path()}")
+
+
+def _move_stderr() -> None:
+    """Points file descriptor 2 at the log for good and gives Python's ``sys.stderr`` a descriptor of its own.
+
+    Jittor's C++ side prints to descriptor 2 whenever it compiles an operator, at any time after the import.
+    """
+    log_path().parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stderr.flush()
+    screen = os.dup(2)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stderr = open(screen, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+
+
+@contextlib.contextmanager
+def _stdout_to_log() -> Iterator[None]:
+    """Sends what Python code prints, and what child processes write, to the log."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(os.dup(2), "w", buffering=1, encoding="utf-8") as log, contextlib.redirect_stdout(log):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _import_jittor() -> ModuleType:
+    try:
+        return importlib.import_module("jittor")
+    except (Exception, SystemExit) as error:
+        raise BackendError(
+            f"Jittor could not be imported ({error}); the compiler's output is in {log_path()}"
+        ) from error
+
+
+def _take_signals_back() -> None:
+    """Undoes Jittor's handlers: they end the process at once on Ctrl-C and when any child process dies."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
