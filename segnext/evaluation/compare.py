@@ -1,0 +1,122 @@
+"""Is one evaluation really better than another? Paired bootstrap over images of the mIoU difference.
+
+Both evaluations must cover the same images. Images are drawn with replacement, the same draw for both sides
+(paired), the mIoU of each side is computed from the summed counts of the draw, and the 95 % interval is the
+percentile interval of the differences (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext.errors import DataError
+from segnext.evaluation.metrics import Counts, scores_from_counts
+from segnext.evaluation.per_image import PerImageCounts
+
+__all__ = ["Comparison", "compare"]
+
+_CHUNK = 256  # bootstrap draws per matrix product: bounds the memory
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """mIoU of two evaluations of the same images and how sure their difference is; all fractions.
+
+    Attributes:
+        mIoU_a, mIoU_b: the scores over all images.
+        difference: ``mIoU_b - mIoU_a``.
+        low, high: ends of the interval of the difference.
+        confidence: coverage of the interval, 0.95 by default.
+        better_share: share of the draws in which b is better than a (ties count one half).
+        images, draws: how many images and bootstrap draws it rests on.
+    """
+
+    mIoU_a: float
+    mIoU_b: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    better_share: float
+    images: int
+    draws: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def compare(
+    a: PerImageCounts, b: PerImageCounts, *, draws: int = 5000, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Compares two evaluations of the same images (matched by name, in any order).
+
+    Raises:
+        DataError: the images or the classes differ, or there are no images.
+    """
+    if a.num_classes != b.num_classes:
+        raise DataError(
+            f"cannot compare {a.num_classes} classes with {b.num_classes}: evaluate the same classes"
+        )
+    if set(a.names) != set(b.names) or len(a.names) != len(b.names):
+        odd = sorted(set(a.names) ^ set(b.names))
+        example = f", for example {odd[0]!r}" if odd else ""
+        raise DataError(
+            f"the two evaluations cover different images ({len(a.names)} and {len(b.names)}{example}): "
+            "evaluate both on the same split"
+        )
+    if not a.names:
+        raise DataError("there are no per-image scores to compare: evaluate at least one image")
+    a, b = a.sorted_by_name(), b.sorted_by_name()
+    images = len(a.names)
+    differences = np.empty(draws)
+    rng = np.random.default_rng(seed)
+    sums_a, sums_b = _columns(a), _columns(b)
+    for start in range(0, draws, _CHUNK):
+        count = min(_CHUNK, draws - start)
+        # How often each image is drawn; whole numbers in float64, so the products are exact.
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
+        differences[start : start + count] = _miou(weights @ sums_b) - _miou(weights @ sums_a)
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(differences, [tail, 1 - tail])
+    miou_a, miou_b = _total(a), _total(b)
+    return Comparison(
+        mIoU_a=miou_a,
+        mIoU_b=miou_b,
+        difference=miou_b - miou_a,
+        low=float(low),
+        high=float(high),
+        confidence=confidence,
+        better_share=float(np.mean(differences > 0) + np.mean(differences == 0) / 2),
+        images=images,
+        draws=draws,
+    )
+
+
+def _columns(counts: PerImageCounts) -> NDArray[np.float64]:
+    """(images, 2K): intersections beside unions, so that one product sums both."""
+    union = counts.predicted + counts.labelled.astype(np.int64) - counts.intersection
+    columns: NDArray[np.float64] = np.concatenate([counts.intersection, union], axis=1).astype(np.float64)
+    return columns
+
+
+def _miou(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """mIoU of each row of (draws, 2K) sums, classes with an empty union left out."""
+    intersection, union = np.split(sums, 2, axis=1)
+    known = union > 0
+    iou = np.divide(intersection, union, out=np.zeros_like(union), where=known)
+    classes = known.sum(axis=1)
+    out = np.full(len(sums), np.nan)
+    np.divide(iou.sum(axis=1), classes, out=out, where=classes > 0)
+    return out
+
+
+def _total(counts: PerImageCounts) -> float:
+    total = Counts(
+        *(x.sum(axis=0, dtype=np.int64) for x in (counts.intersection, counts.predicted, counts.labelled))
+    )
+    return scores_from_counts(total).mIoU
