@@ -23,7 +23,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from segnext.errors import BackendError
 
@@ -38,11 +38,11 @@ _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
 # What Jittor's compile flags depend on, as environment variables.
 _SETTINGS = ("python_config_path", "nvcc_path", "cc_path", "use_mkl", "cc_flags", "nvcc_flags")
 
-_jittor: ModuleType | None = None
+_jittor: Any = None
 _device = ""
 
 
-def start(device: str = "auto", *, announce: Callable[[str], None] | None = None) -> ModuleType:
+def start(device: str = "auto", *, announce: Callable[[str], None] | None = None) -> Any:
     """Prepares the environment, imports Jittor and returns the module; later calls return it at once.
 
     Args:
@@ -67,6 +67,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     os.environ["python_config_path"] = str(_python_config())
     if problem:
         os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
+    os.environ["cache_name"] = _cache_name()
     _move_stderr()
     with _stdout_to_log():
         utilities = importlib.import_module("jittor_utils")
@@ -189,22 +190,30 @@ def _link(link: Path, target: Path) -> None:
     os.replace(temporary, link)
 
 
-def _compile_core(cache: Path, announce: Callable[[str], None] | None) -> None:
-    """Lets a child process compile what these settings need, unless one has done so before.
+def _cache_name() -> str:
+    """A compile cache of our own for these settings, so that no other program's compile flags disturb it.
 
-    Whenever a compile flag has changed, Jittor's import ends the whole process with code 0 and asks to be started
-    again; in a child that costs nothing, and this process then finds everything in the cache.
+    Otherwise Jittor names its cache after the git branch of the folder it is installed in.
     """
     settings = "\n".join([sys.version, *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)])
-    stamp = cache / f"segnext-{zlib.crc32(settings.encode()):08x}"
-    if stamp.exists() and any(cache.glob("**/jittor_core*.so")):
+    return f"segnext-{zlib.crc32(settings.encode()):08x}"
+
+
+def _compile_core(cache: Path, announce: Callable[[str], None] | None) -> None:
+    """Lets a child process compile the core, unless one has done so before.
+
+    Now and then Jittor's import ends the whole process with code 0 and asks to be started again, because it has
+    rebuilt a part of itself; in a child that costs nothing, and this process then finds everything in the cache.
+    """
+    stamp = cache / "core-is-ready"
+    if stamp.exists():
         return
     if announce:
         announce("Compiling Jittor's core for the first time: about two minutes, then it is cached.")
-    command = [sys.executable, "-c", "import jittor; print('core is ready')"]
+    command = [sys.executable, "-c", "import jittor; print('ready')"]
     for _ in range(3):
         child = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=cache, text=True)
-        if child.returncode == 0 and "core is ready" in child.stdout:
+        if child.returncode == 0 and "ready" in child.stdout:
             stamp.touch()
             return
     raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {log_path()}")
@@ -238,7 +247,7 @@ def _stdout_to_log() -> Iterator[None]:
         os.close(stdout)
 
 
-def _import_jittor() -> ModuleType:
+def _import_jittor() -> Any:
     try:
         return importlib.import_module("jittor")
     except (Exception, SystemExit) as error:

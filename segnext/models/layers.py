@@ -1,0 +1,134 @@
+"""The layers that both backbone and decode head are made of, with the official numerics.
+
+Shapes: B images, C channels, H×W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from segnext import backend
+from segnext.kernels.depthwise import depthwise_conv
+from segnext.models.draws import Draws
+
+__all__ = ["BatchNorm", "DepthwiseConv", "DropPath", "Dropout2d", "GroupNorm", "LayerNorm", "resize"]
+
+jt = backend.start()
+Module: Any = jt.Module
+nn = jt.nn
+Var = Any
+
+EPSILON = 1e-5
+
+
+class BatchNorm(Module):
+    """Batch normalisation of (B,C,H,W) with an unbiased running variance, as PyTorch's.
+
+    Jittor's own keeps the biased one and computes E[x²] − E[x]², which cancels when the mean is large.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.1) -> None:
+        self.momentum = momentum
+        self.weight = jt.ones(channels)
+        self.bias = jt.zeros(channels)
+        self.running_mean = jt.zeros(channels).stop_grad()
+        self.running_var = jt.ones(channels).stop_grad()
+
+    def execute(self, x: Var) -> Var:
+        dims = [0, 2, 3]
+        if not self.is_training():
+            scale = self.weight / jt.sqrt(self.running_var + EPSILON)
+            shift = self.bias - self.running_mean * scale
+            return x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
+        count = x.numel() // x.shape[1]
+        mean = x.mean(dims)
+        centred = x - mean.broadcast(x, dims)
+        variance = (centred * centred).mean(dims)
+        unbiased = variance * (count / max(count - 1, 1))
+        self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
+        self.running_var.update(self.running_var + (unbiased - self.running_var) * self.momentum)
+        scale = self.weight / jt.sqrt(variance + EPSILON)
+        return centred * scale.broadcast(x, dims) + self.bias.broadcast(x, dims)
+
+
+class LayerNorm(Module):
+    """Layer normalisation of (B,C,H,W) over the channels of each pixel."""
+
+    def __init__(self, channels: int) -> None:
+        self.weight = jt.ones(channels)
+        self.bias = jt.zeros(channels)
+
+    def execute(self, x: Var) -> Var:
+        centred = x - x.mean([1]).broadcast(x, [1])
+        scale = 1 / jt.sqrt((centred * centred).mean([1]) + EPSILON)
+        weight, bias = self.weight.broadcast(x, [0, 2, 3]), self.bias.broadcast(x, [0, 2, 3])
+        return centred * scale.broadcast(x, [1]) * weight + bias
+
+
+class GroupNorm(Module):
+    """Group normalisation of (B,C,H,W) in ``groups`` groups of channels."""
+
+    def __init__(self, channels: int, groups: int = 32) -> None:
+        self.groups = groups
+        self.weight = jt.ones(channels)
+        self.bias = jt.zeros(channels)
+
+    def execute(self, x: Var) -> Var:
+        b, c, h, w = x.shape
+        grouped = x.reshape((b, self.groups, c // self.groups * h * w))
+        centred = grouped - grouped.mean([2]).broadcast(grouped, [2])
+        scale = 1 / jt.sqrt((centred * centred).mean([2]) + EPSILON)
+        normal = (centred * scale.broadcast(grouped, [2])).reshape(x.shape)
+        return normal * self.weight.broadcast(x, [0, 2, 3]) + self.bias.broadcast(x, [0, 2, 3])
+
+
+class DepthwiseConv(Module):
+    """One filter per channel, stride 1, "same" padding, with bias."""
+
+    def __init__(self, channels: int, kernel_size: tuple[int, int]) -> None:
+        self.weight = jt.zeros((channels, 1, *kernel_size))
+        self.bias = jt.zeros(channels)
+
+    def execute(self, x: Var) -> Var:
+        return depthwise_conv(x, self.weight, self.bias)
+
+
+class DropPath(Module):
+    """Stochastic depth: drops the whole branch of an image with probability ``rate`` in training mode.
+
+    Kept branches are divided by 1 − rate (Huang et al., Deep Networks with Stochastic Depth, 2016).
+    """
+
+    def __init__(self, rate: float, draws: Draws) -> None:
+        self.rate = rate
+        self._draws = draws
+
+    def execute(self, x: Var) -> Var:
+        if self.rate == 0 or not self.is_training():
+            return x
+        keep = 1 - self.rate
+        scale = np.floor(keep + self._draws.uniform(1, 1, 1)) / keep
+        return x * jt.array(scale.astype(np.float32))
+
+
+class Dropout2d(Module):
+    """Drops whole channels of an image with probability ``rate`` in training mode, scaling the others by 1/(1−rate)."""
+
+    def __init__(self, rate: float, draws: Draws) -> None:
+        self.rate = rate
+        self._draws = draws
+
+    def execute(self, x: Var) -> Var:
+        if self.rate == 0 or not self.is_training():
+            return x
+        scale = (self._draws.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
+        return x * jt.array(scale.astype(np.float32))
+
+
+def resize(x: Var, size: tuple[int, int]) -> Var:
+    """Bilinear resize of (B,C,H,W) to ``size`` (height, width), ``align_corners=False``, with the exact gradient."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return nn.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

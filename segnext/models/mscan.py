@@ -1,0 +1,158 @@
+"""MSCAN, the backbone of SegNeXt (Guo et al., NeurIPS 2022, section 3.1).
+
+Four stages at strides 4, 8, 16 and 32. Parameter names are those of the official implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segnext import backend
+from segnext.models.draws import Draws
+from segnext.models.layers import BatchNorm, DepthwiseConv, DropPath, LayerNorm
+from segnext.models.variants import Variant
+
+__all__ = ["MSCAN", "drop_path_rates"]
+
+jt = backend.start()
+Module: Any = jt.Module
+nn = jt.nn
+Var = Any
+
+LAYER_SCALE_INIT = 1e-2
+STRIPS = (7, 11, 21)  # lengths of the strip convolutions
+
+
+def drop_path_rates(depths: Sequence[int], rate: float) -> list[float]:
+    """Rates of all blocks, rising linearly from 0 in the first to ``rate`` in the last."""
+    return [float(r) for r in np.linspace(0, rate, sum(depths))]
+
+
+class MSCAN(Module):
+    """Maps images (B,3,H,W) to the maps of its stages: (B, embed_dims[i], ⌈H/2^(i+2)⌉, ⌈W/2^(i+2)⌉) for i = 0…3."""
+
+    def __init__(self, variant: Variant, *, drop_path: float, draws: Draws) -> None:
+        rates = iter(drop_path_rates(variant.depths, drop_path))
+        channels_in = 3
+        for stage, (channels, depth, ratio) in enumerate(
+            zip(variant.embed_dims, variant.depths, variant.mlp_ratios, strict=True), start=1
+        ):
+            embed = Stem(channels) if stage == 1 else PatchEmbed(channels_in, channels)
+            blocks = [Block(channels, ratio, drop_path=next(rates), draws=draws) for _ in range(depth)]
+            setattr(self, f"patch_embed{stage}", embed)
+            setattr(self, f"block{stage}", nn.ModuleList(blocks))
+            setattr(self, f"norm{stage}", LayerNorm(channels))
+            channels_in = channels
+
+    def execute(self, x: Var) -> list[Var]:
+        outputs = []
+        for stage in range(1, 5):
+            x = getattr(self, f"patch_embed{stage}")(x)
+            for block in getattr(self, f"block{stage}"):
+                x = block(x)
+            x = getattr(self, f"norm{stage}")(x)  # both the output and the input of the next stage
+            outputs.append(x)
+        return outputs
+
+
+class Stem(Module):
+    """Two 3×3 convolutions of stride 2: (B,3,H,W) to (B,C,⌈H/4⌉,⌈W/4⌉)."""
+
+    def __init__(self, channels: int) -> None:
+        half = channels // 2
+        self.proj = nn.Sequential(
+            nn.Conv(3, half, 3, stride=2, padding=1),
+            BatchNorm(half),
+            nn.GELU(),
+            nn.Conv(half, channels, 3, stride=2, padding=1),
+            BatchNorm(channels),
+        )
+
+    def execute(self, x: Var) -> Var:
+        return self.proj(x)
+
+
+class PatchEmbed(Module):
+    """Halves the resolution between two stages."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        self.proj = nn.Conv(channels_in, channels, 3, stride=2, padding=1)
+        self.norm = BatchNorm(channels)
+
+    def execute(self, x: Var) -> Var:
+        return self.norm(self.proj(x))
+
+
+class Block(Module):
+    """Attention, then MLP, each normalised before, scaled per channel, dropped per image and added to its input."""
+
+    def __init__(self, channels: int, mlp_ratio: int, *, drop_path: float, draws: Draws) -> None:
+        self.norm1 = BatchNorm(channels)
+        self.attn = SpatialAttention(channels)
+        self.norm2 = BatchNorm(channels)
+        self.mlp = MLP(channels, channels * mlp_ratio)
+        self.layer_scale_1 = jt.ones(channels) * LAYER_SCALE_INIT
+        self.layer_scale_2 = jt.ones(channels) * LAYER_SCALE_INIT
+        self.drop_path = DropPath(drop_path, draws)
+
+    def execute(self, x: Var) -> Var:
+        dims = [0, 2, 3]
+        x = x + self.drop_path(self.attn(self.norm1(x)) * self.layer_scale_1.broadcast(x, dims))
+        return x + self.drop_path(self.mlp(self.norm2(x)) * self.layer_scale_2.broadcast(x, dims))
+
+
+class SpatialAttention(Module):
+    """The multi-scale convolutional attention between two 1×1 convolutions, with a shortcut around all three."""
+
+    def __init__(self, channels: int) -> None:
+        self.proj_1 = nn.Conv(channels, channels, 1)
+        self.activation = nn.GELU()
+        self.spatial_gating_unit = SpatialGatingUnit(channels)
+        self.proj_2 = nn.Conv(channels, channels, 1)
+
+    def execute(self, x: Var) -> Var:
+        return self.proj_2(self.spatial_gating_unit(self.activation(self.proj_1(x)))) + x
+
+
+class SpatialGatingUnit(Module):
+    """Weighs x by attention from a 5×5 and three pairs of strip convolutions (paper, equations 1 and 2)."""
+
+    def __init__(self, channels: int) -> None:
+        self.conv0 = DepthwiseConv(channels, (5, 5))
+        for i, length in enumerate(STRIPS):
+            setattr(self, f"conv{i}_1", DepthwiseConv(channels, (1, length)))
+            setattr(self, f"conv{i}_2", DepthwiseConv(channels, (length, 1)))
+        self.conv3 = nn.Conv(channels, channels, 1)
+
+    def execute(self, x: Var) -> Var:
+        base = self.conv0(x)
+        total = base
+        for i in range(len(STRIPS)):
+            total = total + getattr(self, f"conv{i}_2")(getattr(self, f"conv{i}_1")(base))
+        return self.conv3(total) * x
+
+
+class MLP(Module):
+    """1×1 to ``hidden`` channels, depthwise 3×3, GELU, 1×1 back."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        self.fc1 = nn.Conv(channels, hidden, 1)
+        self.dwconv = DepthwiseMixing(hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Conv(hidden, channels, 1)
+
+    def execute(self, x: Var) -> Var:
+        return self.fc2(self.act(self.dwconv(self.fc1(x))))
+
+
+class DepthwiseMixing(Module):
+    """A depthwise 3×3 convolution; a module of its own for the official parameter name ``dwconv.dwconv``."""
+
+    def __init__(self, channels: int) -> None:
+        self.dwconv = DepthwiseConv(channels, (3, 3))
+
+    def execute(self, x: Var) -> Var:
+        return self.dwconv(x)
