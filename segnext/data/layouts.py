@@ -1,0 +1,283 @@
+"""Where the known datasets keep their files: from a root folder to a FileDataset, everything missing named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, load_class_table
+from segnext.data.datasets import FileDataset, FilePair
+from segnext.errors import ConfigError, DataError
+
+__all__ = ["SPLITS", "ade", "camvid", "cityscapes", "folder", "list_files"]
+
+SPLITS = ("train", "val", "test")
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_LABEL_SUFFIXES = (".png",)
+
+
+def ade(root: str | Path | None, split: str) -> FileDataset:
+    """ADE20K scene parsing: ``images/{training,validation}/*.jpg``, ``annotations/…/*.png`` with 0 = other."""
+    folders = {"train": "training", "val": "validation"}
+    layout = "images/{training,validation}/*.jpg and annotations/{training,validation}/*.png"
+    part = _choose(folders, split, "ade")
+    base = _require_root(root, "ade", layout, (f"images/{part}", f"annotations/{part}"))
+    return _pair_by_stem(
+        base,
+        f"images/{part}",
+        f"annotations/{part}",
+        ADE,
+        suffixes=(".jpg",),
+        reduce_zero_label=True,
+        cure="ADE20K's own files hold 0 to 150; `python -m runners.prepare dataset=ade` checks what is on disk",
+    )
+
+
+def camvid(root: str | Path | None, split: str) -> FileDataset:
+    """CamVid, SegNet's selection: ``images/{train,val,test}/*.jpg``, ``annotations/…/*.png``, 11 classes."""
+    layout = "images/{train,val,test}/*.jpg and annotations/{train,val,test}/*.png"
+    part = _choose({name: name for name in SPLITS}, split, "camvid")
+    base = _require_root(root, "camvid", layout, (f"images/{part}", f"annotations/{part}"))
+    return _pair_by_stem(
+        base,
+        f"images/{part}",
+        f"annotations/{part}",
+        CAMVID,
+        suffixes=(".jpg", ".png"),
+        cure="CamVid's unlabelled pixels (11 in SegNet's files) must be 255",
+    )
+
+
+def cityscapes(root: str | Path | None, split: str) -> FileDataset:
+    """Cityscapes: ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png``, ``gtFine/…_gtFine_labelTrainIds.png``."""
+    image_end, label_end = "_leftImg8bit.png", "_gtFine_labelTrainIds.png"
+    layout = "leftImg8bit/{train,val}/<city>/*_leftImg8bit.png and gtFine/{train,val}/<city>/*_labelTrainIds.png"
+    part = _choose({name: name for name in SPLITS}, split, "cityscapes")
+    image_folder, label_folder = f"leftImg8bit/{part}", f"gtFine/{part}"
+    base = _require_root(root, "cityscapes", layout, (image_folder, label_folder))
+    prepare = f"run `python -m runners.prepare dataset=cityscapes dataset.root={base}` to make the labelTrainIds files"
+    images = list_files(base / image_folder, (image_end,))
+    labels = set(list_files(base / label_folder, (label_end,)))
+    wanted = [(path, path[: -len(image_end)] + label_end) for path in images]
+    _require_images(images, base / image_folder, f"*{image_end}")
+    missing = [(image, label) for image, label in wanted if label not in labels]
+    if missing:
+        image, label = missing[0]
+        raise DataError(
+            f"{len(missing)} of {len(images)} Cityscapes images have no labelTrainIds, the first is "
+            f"{base / image_folder / image} (expected {base / label_folder / label}); {prepare}"
+        )
+    # the official list is in the order of file names, not of cities
+    wanted.sort(key=lambda pair: PurePosixPath(pair[0]).name)
+    return FileDataset(
+        CITYSCAPES,
+        str(base),
+        tuple(
+            FilePair(image[: -len(image_end)], f"{image_folder}/{image}", f"{label_folder}/{label}")
+            for image, label in wanted
+        ),
+        cure=f"These look like labelIds instead of labelTrainIds: remove the file and {prepare}",
+        unused_labels=len(labels) - len(images),
+    )
+
+
+def folder(
+    root: str | Path | None,
+    split: str,
+    *,
+    classes: str | Path | ClassTable | None = None,
+    reduce_zero_label: bool = False,
+    split_files: Mapping[str, str | Path] | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> FileDataset:
+    """The user's own images and label PNGs of the same stem, under ``images/`` and ``annotations/``.
+
+    The split is found in this order:
+
+    1. ``split_files``: text files that list stems, one a line (``{"train": …, "val": …}``, relative to the root);
+    2. sub-folders ``images/SPLIT`` and ``annotations/SPLIT``;
+    3. ``train.txt``, ``val.txt`` … in the root, of the same kind as 1;
+    4. otherwise ``val_fraction`` of all pairs, drawn with ``split_seed``, is "val" and the rest "train".
+
+    Args:
+        classes: a ClassTable, or the path of its yaml file (relative to the root, or as it stands); by default
+            ``classes.yaml`` in the root.
+        reduce_zero_label: the files store 0 for "other" and k + 1 for class k.
+
+    Raises:
+        DataError: a folder, file or label is missing; the message names it.
+        ConfigError: ``val_fraction`` or ``split`` is out of range.
+    """
+    layout = "images/ and annotations/ with files of the same stem, in both or in sub-folders train/ and val/ of both"
+    _choose({name: name for name in SPLITS}, split, "folder")
+    base = _require_root(root, "folder", layout, ("images", "annotations"))
+    table = classes if isinstance(classes, ClassTable) else load_class_table(_class_file(base, classes))
+    cure = (
+        "Add the missing classes to the class table, or mark pixels to be left out with 255"
+        if reduce_zero_label
+        else "If 0 means 'other' and classes count from 1, set dataset.reduce_zero_label=true; if the label was "
+        "resized or saved with smooth edges, make it anew"
+    )
+
+    def pair(part: str, stems: Iterable[str] | None = None, listed_in: Path | None = None) -> FileDataset:
+        return _pair_by_stem(
+            base,
+            f"images{part}",
+            f"annotations{part}",
+            table,
+            reduce_zero_label=reduce_zero_label,
+            cure=cure,
+            stems=stems,
+            listed_in=listed_in,
+        )
+
+    if split_files is not None:
+        if split not in split_files:
+            raise DataError(f"dataset.split_files has no entry {split!r}, only {', '.join(split_files)}; add one")
+        listing = base / split_files[split]
+        return pair("", _read_stems(listing), listing)
+    if any((base / "images" / name).is_dir() for name in SPLITS):
+        for top in ("images", "annotations"):
+            if not (base / top / split).is_dir():
+                raise DataError(f"folder {base / top / split} does not exist; create it, or give dataset.split_files")
+        return pair(f"/{split}")
+    listing = base / f"{split}.txt"
+    if listing.is_file():
+        return pair("", _read_stems(listing), listing)
+    return _random_part(pair(""), split, val_fraction, split_seed)
+
+
+def _random_part(whole: FileDataset, split: str, val_fraction: float, seed: int) -> FileDataset:
+    if split == "test":
+        raise DataError(
+            f"{whole.root} has no split 'test': create images/test and annotations/test, or give dataset.split_files"
+        )
+    if not 0 < val_fraction < 1:
+        raise ConfigError(f"dataset.val_fraction={val_fraction} must be between 0 and 1, say 0.2")
+    if len(whole) < 2:
+        raise DataError(f"{whole.root} holds one pair only; a split into train and val needs two or more")
+    held_out = min(max(round(len(whole) * val_fraction), 1), len(whole) - 1)
+    order = np.random.default_rng(seed).permutation(len(whole))
+    chosen = order[:held_out] if split == "val" else order[held_out:]
+    pairs = tuple(whole.pairs[i] for i in sorted(chosen.tolist()))
+    return FileDataset(whole.classes, whole.root, pairs, whole.reduce_zero_label, whole.cure, whole.unused_labels)
+
+
+def list_files(top: str | Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Paths (POSIX, relative, sorted) of the files under ``top`` with one of the suffixes, hidden ones left out."""
+    found: list[str] = []
+    for folder_path, folders, files in os.walk(top, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = os.path.relpath(folder_path, top).replace(os.sep, "/")
+        prefix = "" if relative == "." else relative + "/"
+        found.extend(prefix + name for name in files if name.lower().endswith(suffixes) and not name.startswith("."))
+    return sorted(found)
+
+
+def _choose(folders: Mapping[str, str], split: str, dataset: str) -> str:
+    if split not in folders:
+        raise ConfigError(f"dataset {dataset} has no labelled split {split!r}: choose one of {', '.join(folders)}")
+    return folders[split]
+
+
+def _require_root(root: str | Path | None, dataset: str, layout: str, needed: tuple[str, ...]) -> Path:
+    cure = f"set dataset.root to the folder that holds {layout}"
+    if root is None or str(root) == "":
+        raise DataError(f"dataset {dataset} needs files, and dataset.root is not set; {cure}")
+    base = Path(root).expanduser()
+    if not base.is_dir():
+        raise DataError(f"dataset.root={root} does not exist or is no folder; {cure}")
+    for folder_name in needed:
+        if not (base / folder_name).is_dir():
+            top = needed[0].split("/")[0]
+            inner = next((entry for entry in sorted(base.iterdir()) if (entry / top).is_dir()), None)
+            if inner is not None and not (base / top).is_dir():
+                cure = f"did you mean dataset.root={inner}?"
+            raise DataError(f"dataset.root={root} has no folder {folder_name}; {cure}")
+    return base
+
+
+def _require_images(images: list[str], where: Path, pattern: str) -> None:
+    if not images:
+        raise DataError(f"folder {where} holds no image ({pattern}); put the images there or correct dataset.root")
+
+
+def _class_file(base: Path, classes: str | Path | None) -> Path:
+    if classes is None:
+        return base / "classes.yaml"
+    inside = base / Path(classes).expanduser()
+    return inside if inside.is_file() else Path(classes).expanduser()
+
+
+def _read_stems(listing: Path) -> list[str]:
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"split file {listing} cannot be read: {error}; it must list one stem a line") from error
+    stems = [line.strip() for line in lines if line.strip()]
+    if not stems:
+        raise DataError(f"split file {listing} is empty; it must list one stem a line")
+    return stems
+
+
+def _by_stem(files: list[str], where: Path) -> dict[str, str]:
+    stems: dict[str, str] = {}
+    for file in files:
+        stem = str(PurePosixPath(file).with_suffix(""))
+        if stem in stems:
+            raise DataError(f"{where / stems[stem]} and {where / file} have the same stem; rename or remove one")
+        stems[stem] = file
+    return stems
+
+
+def _pair_by_stem(
+    base: Path,
+    image_folder: str,
+    label_folder: str,
+    classes: ClassTable,
+    *,
+    suffixes: tuple[str, ...] = _IMAGE_SUFFIXES,
+    reduce_zero_label: bool = False,
+    cure: str = "",
+    stems: Iterable[str] | None = None,
+    listed_in: Path | None = None,
+) -> FileDataset:
+    image_files = list_files(base / image_folder, suffixes)
+    _require_images(image_files, base / image_folder, ", ".join(f"*{suffix}" for suffix in suffixes))
+    images = _by_stem(image_files, base / image_folder)
+    labels = _by_stem(list_files(base / label_folder, _LABEL_SUFFIXES), base / label_folder)
+    wanted = list(images) if stems is None else _known_stems(stems, images, suffixes, listed_in, base / image_folder)
+    missing = [stem for stem in wanted if stem not in labels]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(wanted)} images have no label, the first is "
+            f"{base / image_folder / images[missing[0]]} (expected {base / label_folder / missing[0]}.png); "
+            "add the labels or remove the images"
+        )
+    pairs = tuple(FilePair(stem, f"{image_folder}/{images[stem]}", f"{label_folder}/{labels[stem]}") for stem in wanted)
+    unused = len(labels.keys() - images.keys())
+    return FileDataset(classes, str(base), pairs, reduce_zero_label, cure, unused)
+
+
+def _known_stems(
+    stems: Iterable[str],
+    images: Mapping[str, str],
+    suffixes: tuple[str, ...],
+    listed_in: Path | None,
+    where: Path,
+) -> list[str]:
+    """The listed stems, each once; a listed file name with its suffix is understood, too."""
+    known: dict[str, None] = {}
+    for entry in stems:
+        stem = entry
+        if stem not in images and entry.lower().endswith((*suffixes, *_LABEL_SUFFIXES)):
+            stem = str(PurePosixPath(entry).with_suffix(""))
+        if stem not in images:
+            raise DataError(f"{listed_in} lists {entry!r}, but {where} has no image of that stem; correct the list")
+        known[stem] = None
+    return list(known)
