@@ -1,0 +1,90 @@
+"""Validation images with their true and predicted labels, kept in the run folder.
+
+One folder per image, ``images/<name>/``: ``image.jpg`` and ``truth.png`` once, ``prediction_<iteration>.png`` at each
+evaluation. Labels are palette PNGs holding the class numbers. Long sides are brought down to 1024 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnext.tracking.run_folder import RunFolder
+from segnext.visualize import label_png
+
+__all__ = ["StoredImage", "ValidationImage", "store_images"]
+
+_LONG_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class ValidationImage:
+    """``image`` (H, W, 3) uint8 RGB; ``truth`` and ``prediction`` (H, W) integers, 255 = ignore."""
+
+    name: str
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    prediction: NDArray[np.integer[Any]]
+
+    def shrunk(self, long_side: int = _LONG_SIDE) -> ValidationImage:
+        """The same with its long side at most ``long_side`` pixels; labels take the nearest pixel."""
+        height, width = self.image.shape[:2]
+        factor = long_side / max(height, width)
+        if factor >= 1:
+            return self
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+
+        def label(array: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+            return np.asarray(cv2.resize(array.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+        image = np.asarray(cv2.resize(self.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return ValidationImage(self.name, image, label(self.truth), label(self.prediction))
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """Where the parts of a ``ValidationImage`` lie; paths relative to the run folder."""
+
+    name: str
+    image: str
+    truth: str
+    prediction: str
+
+    def load(self, folder: RunFolder) -> ValidationImage:
+        """Reads the three files; raises OSError when one is missing."""
+        with Image.open(folder.path / self.image) as image:
+            rgb = np.asarray(image.convert("RGB"))
+        return ValidationImage(
+            self.name, rgb, _read_label(folder.path / self.truth), _read_label(folder.path / self.prediction)
+        )
+
+
+def _read_label(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def store_images(
+    folder: RunFolder, images: Sequence[ValidationImage], *, iteration: int, palette: NDArray[np.uint8]
+) -> list[StoredImage]:
+    """Writes ``images`` below ``folder.images`` and says where."""
+    return [_store(folder, image.shrunk(), iteration, palette) for image in images]
+
+
+def _store(folder: RunFolder, image: ValidationImage, iteration: int, palette: NDArray[np.uint8]) -> StoredImage:
+    place = folder.images / quote(image.name, safe=" ")  # '/' and the like in names must not make sub-folders
+    place.mkdir(parents=True, exist_ok=True)
+    photo, truth, prediction = place / "image.jpg", place / "truth.png", place / f"prediction_{iteration:06d}.png"
+    if not photo.exists():
+        Image.fromarray(image.image).save(photo, quality=90)
+        label_png(image.truth, palette).save(truth)
+    label_png(image.prediction.astype(np.uint8), palette).save(prediction)
+    return StoredImage(image.name, *(str(p.relative_to(folder.path)) for p in (photo, truth, prediction)))

@@ -1,0 +1,209 @@
+"""What the training loop talks to: writes the event log first, then tells the display and the mirrors."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, SupportsFloat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext.tracking.events import Event, EventLog, read_events
+from segnext.tracking.images import ValidationImage, store_images
+from segnext.tracking.mirror import Mirror, Sink
+from segnext.tracking.run_folder import RunFolder, State
+
+__all__ = ["Display", "Tracker", "git_revision", "validation_metrics"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Scores(Protocol):
+    """Part of ``segnext.evaluation.metrics.Scores``; fractions 0…1."""
+
+    @property
+    def mIoU(self) -> float: ...
+    @property
+    def mAcc(self) -> float: ...
+    @property
+    def aAcc(self) -> float: ...
+    @property
+    def IoU(self) -> NDArray[np.float64]: ...
+
+
+class Display(Protocol):
+    """What shows the run to its user; see ``console.py``."""
+
+    def start(self, history: Sequence[Event]) -> None:
+        """Opens; ``history`` as for ``Sink.start``."""
+
+    def show(self, event: Event) -> None:
+        """Shows one record."""
+
+    def stop(self) -> None:
+        """Closes; may be called twice."""
+
+
+def validation_metrics(scores: _Scores, class_names: Sequence[str]) -> dict[str, float]:
+    """``val/mIoU``, ``val/mAcc``, ``val/aAcc`` and ``val/IoU/<class>`` of an evaluation; nan for an absent class."""
+    metrics = {"val/mIoU": scores.mIoU, "val/mAcc": scores.mAcc, "val/aAcc": scores.aAcc}
+    per_class = zip(class_names, scores.IoU, strict=True)
+    return {k: float(v) for k, v in metrics.items()} | {f"val/IoU/{n.strip()}": float(iou) for n, iou in per_class}
+
+
+def git_revision(path: Path | None = None) -> str | None:
+    """The commit of the source in ``path`` (this package's by default), '-dirty' if changed; None if unknown."""
+    place = path or Path(__file__).parent
+    command = ["git", "-C", str(place), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+class Tracker:
+    """Records one run. A context manager: it marks the run ``running``, and at the end finished, failed or interrupted.
+
+    Args:
+        folder: the run's folder.
+        class_names, palette: K names and (K, 3) uint8 RGB colours.
+        sinks: mirrors of the log, for example ``WandbSink``; they can neither stop nor slow the run.
+        display: shows progress.
+        first_iteration: 0, or the iteration of the checkpoint from which the run goes on; what an earlier session
+            logged past it no longer counts.
+        finish_timeout: seconds that a mirror has for closing.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        class_names: Sequence[str],
+        palette: NDArray[np.uint8],
+        sinks: Sequence[Sink] = (),
+        display: Display | None = None,
+        first_iteration: int = 0,
+        finish_timeout: float = 60.0,
+    ) -> None:
+        self.folder = folder
+        self._palette = palette
+        self._first_iteration = first_iteration
+        self._sinks = sinks
+        self._display = display
+        self._finish_timeout = finish_timeout
+        self._mirrors: list[Mirror] = []
+        self._figures: dict[str, Any] = {}
+        self._finished = False
+        folder.write_classes(class_names, palette)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds: ``iteration``, ``mIoU``, ``best_mIoU``, ``best_iteration``, and the summary."""
+        return dict(self._figures)
+
+    def __enter__(self) -> Tracker:
+        self.folder.write_status("running")
+        self._log = EventLog(self.folder.events)
+        info = {
+            "git_revision": git_revision(),
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+            "pid": os.getpid(),
+        }
+        self._log.append(Event(self._first_iteration, "start", extra={"info": info}))
+        history = [event for event in read_events(self.folder.events) if event.kind != "start"]
+        for event in history:
+            self._gather(event)
+        if self._display is not None:
+            self._display.start(history)
+        for sink in self._sinks:
+            mirror = Mirror(sink)
+            mirror.send(lambda sink: sink.start(history))
+            self._mirrors.append(mirror)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish("finished")
+        elif isinstance(error, KeyboardInterrupt):
+            self.finish("interrupted", exit_reason="SIGINT")
+        elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code >= 128:
+            self.finish("interrupted", exit_reason=f"signal {error.code - 128}")
+        else:
+            self.finish("failed", error=str(error) or type(error).__name__, exit_reason=type(error).__name__)
+
+    def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        """Records ``metrics`` (full names such as ``train/loss``) after ``iteration`` optimiser steps."""
+        kinds: dict[str, dict[str, float]] = {}
+        for name, value in metrics.items():
+            kinds.setdefault(name.split("/", 1)[0], {})[name] = float(value)
+        for kind, part in kinds.items():
+            event = Event(iteration, kind, part)
+            self._log.append(event)
+            self._gather(event)
+            if kind == "val":
+                self.folder.write_metrics(self._figures)
+            if self._display is not None:
+                self._display.show(event)
+            for mirror in self._mirrors:
+                mirror.send(lambda sink, event=event: sink.log(event))  # type: ignore[misc]
+
+    def images(self, iteration: int, images: Sequence[ValidationImage]) -> None:
+        """Keeps validation images with their labels in the run folder and shows them to the mirrors."""
+        images = [image.shrunk() for image in images]
+        stored = store_images(self.folder, images, iteration=iteration, palette=self._palette)
+        self._log.append(Event(iteration, "images", extra={"images": [asdict(image) for image in stored]}))
+        for mirror in self._mirrors:
+            mirror.send(lambda sink: sink.images(iteration, images))
+
+    def summary(self, figures: Mapping[str, Any]) -> None:
+        """Adds figures of the whole run (``params``, ``macs``, …) to ``metrics.json`` and the mirrors' summaries."""
+        event = Event(
+            self._figures.get("iteration", self._first_iteration), "summary", extra={"figures": dict(figures)}
+        )
+        self._log.append(event)
+        self._gather(event)
+        self.folder.write_metrics(self._figures)
+        for mirror in self._mirrors:
+            mirror.send(lambda sink: sink.summary(dict(figures)))
+
+    def finish(self, state: State, *, error: str | None = None, exit_reason: str | None = None) -> None:
+        """Ends the run; the first call counts. ``status.json`` is written before any mirror is waited for."""
+        if self._finished:
+            return
+        self._finished = True
+        if self._display is not None:
+            self._display.stop()
+        self.folder.write_metrics(self._figures)
+        self._log.close()
+        self.folder.write_status(state, error=error, exit_reason=exit_reason)
+        for mirror in self._mirrors:
+            mirror.send(lambda sink, figures=self.figures: sink.summary(figures))  # type: ignore[misc]
+            mirror.send(lambda sink: sink.finish(state))
+        for mirror in self._mirrors:
+            mirror.close(self._finish_timeout)
+
+    def _gather(self, event: Event) -> None:
+        """Brings the figures of ``metrics.json`` up to date."""
+        figures = self._figures
+        if event.kind in ("train", "val"):
+            figures["iteration"] = event.iteration
+        if event.kind == "summary":
+            figures.update(event.extra.get("figures", {}))
+        if "val/mIoU" in event.metrics:
+            miou = event.metrics["val/mIoU"]
+            figures |= {"mIoU": miou, "mAcc": event.metrics.get("val/mAcc"), "aAcc": event.metrics.get("val/aAcc")}
+            if not math.isnan(miou) and miou > figures.get("best_mIoU", -1.0):
+                figures |= {"best_mIoU": miou, "best_iteration": event.iteration}

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segnext.errors import ConfigError, TrainingError
+from segnext.tracking.run_folder import RunFolder
+
+
+def test_a_run_folder_lies_below_its_name_and_has_a_place_for_checkpoints(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "tiny_shapes")
+    assert folder.path.parent == tmp_path / "tiny_shapes"
+    assert folder.checkpoints.is_dir()
+    assert folder.name == f"tiny_shapes/{folder.path.name}"
+
+
+def test_starts_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: RunFolder.create(tmp_path, "x").path, range(16)))
+    assert len(set(folders)) == 16
+
+
+@pytest.mark.parametrize("name", ["", "/etc", "../up"])
+def test_a_name_that_would_leave_the_outputs_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name a run"):
+        RunFolder.create(tmp_path, name)
+
+
+def test_opening_a_folder_without_a_run_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"neither events\.jsonl"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_folder_with_a_status_can_be_opened_again(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path / "job")
+    folder.write_status("failed", error="out of memory", exit_reason="MemoryError")
+    status = RunFolder.open(tmp_path / "job").read_status()
+    assert status is not None
+    assert (status.state, status.error, status.exit_reason) == ("failed", "out of memory", "MemoryError")
+
+
+def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    folder.write_status("running")
+    status = folder.read_status()
+    assert status is not None
+    assert not status.lost
+    record = json.loads(folder.status.read_text())
+    record["pid"] = 2**22 + 1  # above Linux' highest process number
+    folder.status.write_text(json.dumps(record))
+    status = folder.read_status()
+    assert status is not None
+    assert status.host == socket.gethostname()
+    assert status.lost
+
+
+def test_metrics_are_strict_json_with_null_for_what_is_not_finite(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    folder.write_metrics({"mIoU": np.float32(0.5), "IoU": [float("nan"), np.inf], "params": np.int64(7), "best": None})
+    text = folder.metrics.read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"mIoU": 0.5, "IoU": [None, None], "params": 7, "best": None}
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    folder.write_metrics({"mIoU": 0.25})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(TrainingError, match="No space left on device"):
+        folder.write_metrics({"mIoU": 0.75})
+    assert folder.read_metrics() == {"mIoU": 0.25}
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "metrics.json"]
+
+
+def test_classes_come_back_as_written(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    folder.write_classes(["sky", "straße"], np.array([[1, 2, 3], [4, 5, 6]], np.uint8))
+    names, palette = folder.read_classes()
+    assert names == ("sky", "straße")
+    assert palette.tolist() == [[1, 2, 3], [4, 5, 6]]

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnext.tracking.events import Event, read_events, series
+from segnext.tracking.images import StoredImage, ValidationImage
+from segnext.tracking.run_folder import RunFolder, State
+from segnext.tracking.tracker import Tracker, git_revision, validation_metrics
+
+NAMES = ("sky", "road")
+PALETTE = np.array([[70, 130, 180], [128, 64, 128]], np.uint8)
+
+
+class Recorder:
+    """A sink that remembers what it was told."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.history: list[Event] = []
+        self.events: list[Event] = []
+        self.pictures: list[tuple[int, list[str]]] = []
+        self.figures: dict[str, Any] = {}
+        self.state: State | None = None
+
+    def start(self, history: Sequence[Event]) -> None:
+        self.history = list(history)
+
+    def log(self, event: Event) -> None:
+        self.events.append(event)
+
+    def images(self, iteration: int, images: Sequence[ValidationImage]) -> None:
+        self.pictures.append((iteration, [image.name for image in images]))
+
+    def summary(self, figures: Mapping[str, Any]) -> None:
+        self.figures.update(figures)
+
+    def finish(self, state: State) -> None:
+        self.state = state
+
+
+class Broken(Recorder):
+    name = "broken"
+
+    def log(self, event: Event) -> None:
+        raise ConnectionError("no route to host")
+
+
+class Hanging(Recorder):
+    name = "hanging"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Event()
+
+    def log(self, event: Event) -> None:
+        self.release.wait()
+
+
+def tracker(folder: RunFolder, **kwargs: Any) -> Tracker:
+    return Tracker(folder, class_names=NAMES, palette=PALETTE, **kwargs)
+
+
+def sample(name: str = "city/a.b", size: tuple[int, int] = (6, 8)) -> ValidationImage:
+    truth = np.zeros(size, np.uint8)
+    truth[0] = 255
+    return ValidationImage(name, np.full((*size, 3), 90, np.uint8), truth, np.ones(size, np.int64))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path, "run")
+
+
+def test_a_run_that_ends_well_is_finished_and_its_figures_are_in_metrics_json(folder: RunFolder) -> None:
+    with tracker(folder) as track:
+        status = folder.read_status()
+        assert status is not None
+        assert status.state == "running"
+        track.summary({"params": 4_200_000, "macs": 6})
+        track.log(10, {"train/loss": 1.5})
+        track.log(10, {"val/mIoU": 0.6, "val/mAcc": 0.7, "val/aAcc": 0.8})
+        track.log(20, {"val/mIoU": 0.4, "val/mAcc": 0.5, "val/aAcc": 0.6})
+    status = folder.read_status()
+    assert status is not None
+    assert status.state == "finished"
+    assert folder.read_metrics() == {
+        "params": 4_200_000,
+        "macs": 6,
+        "iteration": 20,
+        "mIoU": 0.4,
+        "mAcc": 0.5,
+        "aAcc": 0.6,
+        "best_mIoU": 0.6,
+        "best_iteration": 10,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (RuntimeError("boom"), "failed", "RuntimeError"),
+        (SystemExit(143), "interrupted", "signal 15"),
+        (SystemExit(1), "failed", "SystemExit"),
+        (KeyboardInterrupt(), "interrupted", "SIGINT"),
+    ],
+)
+def test_how_a_run_ends_is_in_its_status(folder: RunFolder, error: BaseException, state: str, reason: str) -> None:
+    with pytest.raises(type(error)), tracker(folder):
+        raise error
+    status = folder.read_status()
+    assert status is not None
+    assert (status.state, status.exit_reason) == (state, reason)
+    assert (status.error == "boom") == isinstance(error, RuntimeError)
+
+
+def test_the_first_finish_counts(folder: RunFolder) -> None:
+    with tracker(folder) as track:
+        track.finish("interrupted", exit_reason="SIGUSR1")
+    status = folder.read_status()
+    assert status is not None
+    assert (status.state, status.exit_reason) == ("interrupted", "SIGUSR1")
+
+
+def test_metrics_are_recorded_under_their_kind(folder: RunFolder) -> None:
+    with tracker(folder) as track:
+        track.log(5, {"train/loss": np.float32(0.5), "val/mIoU": 0.25})
+    assert [(e.kind, dict(e.metrics)) for e in read_events(folder.events) if e.metrics] == [
+        ("train", {"train/loss": 0.5}),
+        ("val", {"val/mIoU": 0.25}),
+    ]
+
+
+def test_mirrors_hear_everything_in_order(folder: RunFolder) -> None:
+    sink = Recorder()
+    with tracker(folder, sinks=[sink]) as track:
+        track.log(1, {"train/loss": 3.0})
+        track.images(1, [sample()])
+        track.log(2, {"val/mIoU": 0.5})
+        track.summary({"params": 3})
+    assert [(e.iteration, dict(e.metrics)) for e in sink.events] == [(1, {"train/loss": 3.0}), (2, {"val/mIoU": 0.5})]
+    assert sink.pictures == [(1, ["city/a.b"])]
+    assert sink.figures == folder.read_metrics()
+    assert sink.state == "finished"
+
+
+def test_a_mirror_that_raises_is_switched_off_with_one_warning(
+    folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, other = Broken(), Recorder()
+    with caplog.at_level(logging.WARNING), tracker(folder, sinks=[sink, other]) as track:
+        for i in range(5):
+            track.log(i, {"train/loss": 1.0})
+    assert len(other.events) == 5
+    assert len(read_events(folder.events)) == 6
+    assert sink.state is None
+    assert [r.getMessage().split(".")[0] for r in caplog.records] == [
+        "broken is switched off: ConnectionError: no route to host"
+    ]
+
+
+def test_a_mirror_that_hangs_neither_blocks_the_run_nor_its_end(
+    folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = Hanging()
+    with caplog.at_level(logging.WARNING), tracker(folder, sinks=[sink], finish_timeout=0.05) as track:
+        for i in range(20_000):  # more than the queue holds
+            track.log(i, {"train/loss": 1.0})
+    sink.release.set()
+    assert len(series(read_events(folder.events), "train/loss")[0]) == 20_000
+    assert len(caplog.records) == 1
+    assert "does not keep up" in caplog.text
+
+
+def test_a_resumed_run_knows_its_best_and_tells_the_mirrors_what_went_before(folder: RunFolder) -> None:
+    with tracker(folder) as track:
+        track.summary({"params": 3})
+        track.log(10, {"val/mIoU": 0.6})
+        track.log(20, {"val/mIoU": 0.9})
+    sink = Recorder()
+    with tracker(RunFolder.open(folder.path), sinks=[sink], first_iteration=10) as track:
+        track.log(20, {"val/mIoU": 0.5})
+    assert [e.iteration for e in sink.history if e.kind == "val"] == [10]
+    figures = folder.read_metrics()
+    assert (figures["best_mIoU"], figures["best_iteration"], figures["mIoU"], figures["params"]) == (0.6, 10, 0.5, 3)
+
+
+def test_validation_images_are_kept_with_their_class_numbers(folder: RunFolder) -> None:
+    with tracker(folder) as track:
+        track.images(7, [sample(size=(6, 2048))])
+        track.images(9, [sample(size=(6, 2048))])
+    event = next(e for e in read_events(folder.events) if e.kind == "images")
+    (stored,) = (StoredImage(**record) for record in event.extra["images"])
+    image = stored.load(folder)
+    assert image.image.shape == (3, 1024, 3)
+    assert set(np.unique(image.truth)) <= {0, 255}
+    assert (image.prediction == 1).all()
+    with Image.open(folder.path / stored.prediction) as file:
+        assert file.convert("RGB").getpixel((0, 0)) == tuple(PALETTE[1])
+    assert len(list(folder.images.rglob("prediction_*.png"))) == 2
+
+
+def test_validation_metrics_have_the_names_of_the_contract() -> None:
+    scores = SimpleNamespace(mIoU=0.5, mAcc=0.6, aAcc=0.7, IoU=np.array([0.25, np.nan]))
+    metrics = validation_metrics(scores, ["bed ", "door"])
+    assert list(metrics) == ["val/mIoU", "val/mAcc", "val/aAcc", "val/IoU/bed", "val/IoU/door"]
+    assert metrics["val/IoU/bed"] == 0.25
+    json.dumps(metrics)
+
+
+def test_the_git_revision_tells_a_changed_tree_from_a_clean_one(tmp_path: Path) -> None:
+    assert git_revision(tmp_path) is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (tmp_path / "a").write_text("1")
+    for command in (["init", "-q"], ["add", "a"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    clean = git_revision(tmp_path)
+    assert clean is not None
+    assert len(clean) == 40
+    (tmp_path / "a").write_text("2")
+    assert git_revision(tmp_path) == f"{clean}-dirty"
