@@ -1,0 +1,83 @@
+"""What all runners share: composing and checking the configuration, and turning errors into exit codes.
+
+Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any work; 128 + N stopped by signal N.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from segnext import config as schemas
+from segnext.errors import ConfigError, SegNeXtError
+
+__all__ = ["runner"]
+
+T = TypeVar("T")
+
+
+def runner(name: str, schema: type[T]) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
+    """Makes a command of a function: composes conf/NAME.yaml with the command line and passes a checked ``schema``.
+
+    The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
+    """
+
+    def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
+            schemas.register()
+            codes: list[int] = []
+            errors: list[SegNeXtError] = []
+
+            def job(composed: DictConfig) -> None:
+                try:
+                    codes.append(function(schemas.resolve(composed, schema)) or 0)
+                except SegNeXtError as error:  # kept from Hydra, which would announce it with a traceback
+                    errors.append(error)
+
+            try:
+                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
+            except (HydraException, OmegaConfBaseException) as error:
+                errors.append(ConfigError(_explain(error, schema)))
+            for message in errors:
+                print(f"error: {message}", file=sys.stderr)
+            sys.exit(max([*codes, *(error.exit_code for error in errors)], default=0))
+
+        return main
+
+    return decorate
+
+
+def _explain(error: Exception, schema: type[Any]) -> str:
+    """Hydra's message in one line, with the nearest option or key where a name is unknown."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={option} does not exist: {_nearest(option, error.options)}"
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    key = str(getattr(root, "full_key", None) or "")
+    if isinstance(root, ConfigKeyError) and key:
+        return schemas.unknown_key(key, schema)
+    if isinstance(root, OmegaConfBaseException) and key:
+        return f"{key}: {str(root.msg or root).splitlines()[0]}"
+    text = " ".join(str(error).split())
+    match = re.match(r"Could not override '([^']+)'", text)
+    if match:
+        return schemas.unknown_key(match.group(1), schema)
+    return text
+
+
+def _nearest(option: str, options: Sequence[str]) -> str:
+    close = difflib.get_close_matches(option, options, n=1)
+    listing = ", ".join(sorted(options))
+    return f"did you mean {close[0]}? (options: {listing})" if close else f"choose one of {listing}"

@@ -1,0 +1,283 @@
+"""The typed schema of everything in conf/, and the one place where a Hydra config becomes plain objects.
+
+Hydra checks a composed config against the dataclasses registered here; ``resolve()`` checks again, because additions
+such as ``+model.typo=1`` pass the first check, and then the ranges. The rest of the library never sees a DictConfig.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, Optional, TypeVar, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from segnext.errors import ConfigError
+from segnext.models.variants import get_variant
+
+__all__ = [
+    "DatasetConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "PaperFigures",
+    "ScheduleConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "register",
+    "resolve",
+]
+
+T = TypeVar("T")
+
+# ruff: noqa: UP045 - OmegaConf reads these annotations at run time and knows Optional, not "| None"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Gradient(Enum):
+    full = "full"
+    one_step = "one_step"
+
+
+class Head(Enum):
+    keep = "keep"
+    new = "new"
+
+
+class TestMode(Enum):
+    whole = "whole"
+    slide = "slide"
+
+
+class WandbMode(Enum):
+    auto = "auto"
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
+
+
+@dataclass
+class PaperFigures:
+    """Published results of one size on one dataset: mIoU in per cent, parameters and FLOPs (MACs) as printed."""
+
+    mIoU_ss: float
+    mIoU_ms: float
+    params_M: float
+    flops_G: float
+
+
+@dataclass
+class HamConfig:
+    rank: Optional[int] = None  # NMF bases; null: the size's own
+    gradient: Gradient = Gradient.full
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+    drop_path: Optional[float] = None  # null: the size's own
+    dropout: float = 0.1
+    ham: HamConfig = field(default_factory=HamConfig)
+    pretrained: Optional[str] = None  # backbone weights: auto (published), a path, or null (from scratch)
+    head: Head = Head.keep  # new: re-draw the classifier when a checkpoint has other classes
+    paper: dict[str, PaperFigures] = field(default_factory=dict)
+
+    def check(self) -> None:
+        variant = get_variant(self.name)
+        if self.drop_path is None:
+            self.drop_path = variant.drop_path
+        if self.ham.rank is None:
+            self.ham.rank = variant.nmf_rank
+        _require(0 <= self.drop_path < 1, "model.drop_path", self.drop_path, "a rate from 0 to below 1")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate from 0 to below 1")
+        _require(self.ham.rank >= 1, "model.ham.rank", self.ham.rank, "at least 1")
+
+
+@dataclass
+class TestConfig:
+    """How images are brought to the network at test time (official test pipelines)."""
+
+    mode: TestMode = TestMode.whole
+    scale: list[int] = field(default_factory=lambda: [2048, 512])  # long and short side limits, ratio kept
+    size_divisor: int = 1  # sides are resized up to a multiple of this
+    crop: list[int] = field(default_factory=lambda: [512, 512])  # window of slide mode, height and width
+    stride: list[int] = field(default_factory=lambda: [341, 341])
+
+
+@dataclass
+class DatasetConfig:
+    name: str = MISSING
+    root: Optional[str] = None  # folder with the images; shapes needs none
+    classes: Optional[str] = None  # yaml with class names, for dataset=folder
+    reduce_zero_label: bool = False
+    validation_fraction: float = 0.2  # dataset=folder without a split of its own
+    split_seed: int = 0
+    image_size: list[int] = field(default_factory=lambda: [96, 96])  # dataset=shapes, height and width
+    train_images: int = 0
+    val_images: int = 0
+    crop: list[int] = MISSING  # height and width of training crops
+    scale: list[int] = MISSING  # long and short side limits before the random ratio
+    ratio_range: list[float] = field(default_factory=lambda: [0.5, 2.0])
+    batch_size: int = 16  # the recipe's total batch
+    pretrained: Optional[str] = "auto"  # what model.pretrained is by default
+    test: TestConfig = field(default_factory=TestConfig)
+
+    def check(self) -> None:
+        for key in ("crop", "scale", "ratio_range"):
+            pair = getattr(self, key)
+            _require(len(pair) == 2 and min(pair) > 0, f"dataset.{key}", pair, "two positive numbers")
+        for key in ("scale", "crop", "stride"):
+            pair = getattr(self.test, key)
+            _require(len(pair) == 2 and min(pair) > 0, f"dataset.test.{key}", pair, "two positive numbers")
+
+
+@dataclass
+class ScheduleConfig:
+    name: str = MISSING
+    iterations: int = MISSING
+    batch_size: int = MISSING  # images per optimiser step over all devices
+    micro_batch: Optional[int] = None  # images per pass; null: the whole batch at once
+    lr: float = 6e-5
+    head_lr_factor: float = 10.0
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    warmup_iterations: int = 1500
+    warmup_ratio: float = 1e-6
+    power: float = 1.0
+    eval_interval: int = 8000
+    checkpoint_interval: int = 8000
+    log_interval: int = 50
+
+    def check(self) -> None:
+        for key in ("iterations", "batch_size", "eval_interval", "checkpoint_interval", "log_interval"):
+            value = getattr(self, key)
+            _require(value >= 1, f"schedule.{key}", value, "at least 1")
+        _require(self.lr > 0, "schedule.lr", self.lr, "above 0")
+        _require(self.warmup_iterations >= 0, "schedule.warmup_iterations", self.warmup_iterations, "at least 0")
+        if self.micro_batch is not None:
+            fits = self.micro_batch >= 1 and self.batch_size % self.micro_batch == 0
+            _require(fits, "schedule.micro_batch", self.micro_batch, f"a divisor of the batch size {self.batch_size}")
+
+
+@dataclass
+class TrackingConfig:
+    wandb: WandbMode = WandbMode.auto
+    project: str = "segnext"
+    entity: Optional[str] = None
+    group: Optional[str] = None
+    tags: list[str] = field(default_factory=list)
+    notes: Optional[str] = None
+    images: int = 4  # validation images tracked at each evaluation
+    tensorboard: bool = False
+
+
+@dataclass
+class EvaluationConfig:
+    draws: int = 1  # repeats with other NMF bases
+    boundary: bool = False
+    submission: bool = False
+    max_images: Optional[int] = None  # the first N of the split
+    window_batch: int = 1  # sliding windows per pass
+
+    def check(self) -> None:
+        _require(self.draws >= 1, "evaluation.draws", self.draws, "at least 1")
+        _require(self.window_batch >= 1, "evaluation.window_batch", self.window_batch, "at least 1")
+        if self.max_images is not None:
+            _require(self.max_images >= 1, "evaluation.max_images", self.max_images, "at least 1")
+
+
+@dataclass
+class CommonConfig:
+    """What every runner that works with a model and a dataset knows."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    seed: int = 0
+    device: Device = Device.auto
+    workers: int = 2  # processes that load images; 0: none
+    output_dir: str = "outputs"
+    run_folder: Optional[str] = None  # null: a new one below output_dir
+
+    def check(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        _require(self.workers >= 0, "workers", self.workers, "at least 0")
+
+
+@dataclass
+class TrainConfig(CommonConfig):
+    name: str = MISSING
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: Optional[str] = None  # weights of a whole model to start from
+    resume: Optional[str] = None  # auto (the latest unfinished run of this name) or a run folder
+    experiment: Any = None
+
+
+def register() -> None:
+    """Puts the schemas where the yaml files of conf/ refer to them, as ``<runner>_schema``."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+
+
+def resolve(config: DictConfig, schema: type[T]) -> T:
+    """Turns a composed config into an object of ``schema`` with every interpolation resolved.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), missing or ill-typed value, or value out of range.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(config, resolve=True))
+        missing = sorted(OmegaConf.missing_keys(merged))
+        if missing:
+            raise ConfigError(f"{missing[0]} is not set: give {missing[0]}=… on the command line")
+        result = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise ConfigError(unknown_key(str(error.full_key), schema)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{getattr(error, 'full_key', None) or 'configuration'}: {error.msg or error}") from error
+    assert isinstance(result, schema)
+    _check(result)
+    return result
+
+
+def _check(node: Any) -> None:
+    """Calls ``check`` of every dataclass inside ``node``, then its own."""
+    for item in fields(node):
+        if is_dataclass(value := getattr(node, item.name)):
+            _check(value)
+    if hasattr(node, "check"):
+        node.check()
+
+
+def unknown_key(full_key: str, schema: type[Any]) -> str:
+    """The message for a key that ``schema`` does not have, with the nearest ones that it has."""
+    known = key_names(schema)
+    nearest = difflib.get_close_matches(full_key, known, n=1, cutoff=0.6)
+    leaf = full_key.rsplit(".", 1)[-1]
+    nearest = nearest or [key for key in known if key.rsplit(".", 1)[-1] == leaf]
+    hint = f"did you mean {nearest[0]}?" if nearest else "`--cfg job` prints all settings"
+    return f"unknown setting {full_key}: {hint}"
+
+
+def key_names(schema: type[Any], prefix: str = "") -> list[str]:
+    """All dotted keys of a dataclass and of the dataclasses inside it."""
+    names = []
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        names.append(prefix + item.name)
+        if is_dataclass(hints[item.name]):
+            names += key_names(hints[item.name], f"{prefix}{item.name}.")
+    return names
+
+
+def _require(condition: bool, key: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key}={value} is out of range: give {wanted}")
