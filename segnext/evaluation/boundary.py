@@ -40,9 +40,7 @@ class BoundaryIoU:
     def update(self, prediction: NDArray[np.integer[Any]], label: NDArray[np.uint8]) -> None:
         """Adds one image; both maps are (H, W), the label uint8 with 255 = ignore."""
         if prediction.shape != label.shape or label.ndim != 2:
-            raise DataError(
-                f"prediction {prediction.shape} and label {label.shape} must be (H, W) of one size"
-            )
+            raise DataError(f"prediction {prediction.shape} and label {label.shape} must be (H, W) of one size")
         k = self.num_classes
         valid = label != IGNORE
         # Class numbers outside the classes (255 too) become one foreign class: K fits uint8.
@@ -67,9 +65,7 @@ class BoundaryIoU:
         return scores.mIoU, scores.IoU
 
 
-def boundary_band(
-    classes: NDArray[np.uint8], *, valid: NDArray[np.bool_], distance: int
-) -> NDArray[np.bool_]:
+def boundary_band(classes: NDArray[np.uint8], *, valid: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
     """Marks the valid pixels of an (H, W) class map whose class ends within ``distance`` pixels.
 
     Args:

@@ -59,9 +59,7 @@ def compare(
         DataError: the images or the classes differ, or there are no images.
     """
     if a.num_classes != b.num_classes:
-        raise DataError(
-            f"cannot compare {a.num_classes} classes with {b.num_classes}: evaluate the same classes"
-        )
+        raise DataError(f"cannot compare {a.num_classes} classes with {b.num_classes}: evaluate the same classes")
     if set(a.names) != set(b.names) or len(a.names) != len(b.names):
         odd = sorted(set(a.names) ^ set(b.names))
         example = f", for example {odd[0]!r}" if odd else ""
@@ -116,7 +114,5 @@ def _miou(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _total(counts: PerImageCounts) -> float:
-    total = Counts(
-        *(x.sum(axis=0, dtype=np.int64) for x in (counts.intersection, counts.predicted, counts.labelled))
-    )
+    total = Counts(*(x.sum(axis=0, dtype=np.int64) for x in (counts.intersection, counts.predicted, counts.labelled)))
     return scores_from_counts(total).mIoU

@@ -100,9 +100,7 @@ class ConfusionMatrix:
     def merge(self, other: ConfusionMatrix) -> None:
         """Adds the counts of ``other``, for example of another rank."""
         if other.num_classes != self.num_classes:
-            raise DataError(
-                f"cannot merge confusion matrices of {self.num_classes} and {other.num_classes} classes"
-            )
+            raise DataError(f"cannot merge confusion matrices of {self.num_classes} and {other.num_classes} classes")
         self.counts += other.counts
 
     @property

@@ -34,9 +34,7 @@ def test_the_band_is_one_pixel_wide_on_each_side_of_a_contour_and_along_the_imag
 
 def test_intersections_and_unions_equal_the_definition_class_by_class() -> None:
     rng = np.random.default_rng(3)
-    label = cv2.resize(
-        rng.integers(0, 5, (7, 9)).astype(np.uint8), (180, 140), interpolation=cv2.INTER_NEAREST
-    )
+    label = cv2.resize(rng.integers(0, 5, (7, 9)).astype(np.uint8), (180, 140), interpolation=cv2.INTER_NEAREST)
     prediction = np.roll(label, (3, -5), (0, 1))
     boundary = BoundaryIoU(5)
     boundary.update(prediction, label)

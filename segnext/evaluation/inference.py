@@ -1,0 +1,278 @@
+"""From an image to class labels the way the official evaluation does it (mmsegmentation 0.24, REFERENCE of SegNeXt).
+
+Resize for the test, normalise, run the model on the whole input or on overlapping windows, resize the logits back,
+and take the best class. Multi-scale testing does so for six sizes, each as it is and mirrored, and averages the
+*probabilities* of the twelve passes.
+
+The bases that SegNeXt's matrix factorisation starts from are random. Here each forward pass of an image gets a seed
+computed from (seed, draw, image name, pass, window), so a checkpoint has one result, whatever the order or the batch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext import backend
+from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
+from segnext.data.transforms import normalize
+from segnext.errors import ConfigError
+from segnext.evaluation.dense import DenseLogits, strips
+
+__all__ = [
+    "MULTI_SCALE_RATIOS",
+    "InferenceSettings",
+    "SegmentationModel",
+    "SegmentationPredictor",
+    "bases_seed",
+    "evaluation_mode",
+    "window_boxes",
+]
+
+MULTI_SCALE_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+_SMALLEST_INPUT = 32  # pixels: one cell of the last backbone stage
+_STRIP_FLOATS = {"cpu": 2**22, "cuda": 2**26}  # scores per strip: 16 and 256 MiB
+
+
+class SegmentationModel(Protocol):
+    """What inference needs of a model; ``segnext.create_model`` returns one."""
+
+    def __call__(self, images: Any) -> Any:
+        """(B, 3, H, W) float32 normalised -> logits (B, C, ⌈H/8⌉, ⌈W/8⌉)."""
+        ...
+
+    def seed_bases(self, seed_per_image: Sequence[int]) -> Any:
+        """Seeds the random bases of the next forward pass, one seed per image of the batch."""
+        ...
+
+    def eval(self) -> Any: ...
+
+    def train(self) -> Any: ...
+
+    def is_training(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How an image is shown to the model. The default is the official ADE20K test.
+
+    Attributes:
+        mode: ``ss`` single scale, ``ms`` multi-scale and flip (12 passes).
+        test_mode: ``whole`` image at once, or ``slide`` a window over it.
+        scale: (long, short) side the image is fitted into, keeping its shape; None keeps its size.
+        multiple: both sides are then stretched up to a multiple of this; None: not.
+        window, stride: of the sliding window, in pixels.
+        window_batch: inputs of equal size (windows, flips, images) that run through the model together.
+        ratios, flip: what ``ms`` averages over.
+    """
+
+    mode: str = "ss"
+    test_mode: str = "whole"
+    scale: tuple[int, int] | None = (2048, 512)
+    multiple: int | None = 32
+    window: int = 1024
+    stride: int = 768
+    window_batch: int = 4
+    ratios: tuple[float, ...] = MULTI_SCALE_RATIOS
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("ss", "ms"):
+            raise ConfigError(f"mode={self.mode}: choose ss (single scale) or ms (multi-scale and flip)")
+        if self.test_mode not in ("whole", "slide"):
+            raise ConfigError(f"test_mode={self.test_mode}: choose whole or slide")
+        if self.window < _SMALLEST_INPUT or not 0 < self.stride <= self.window:
+            raise ConfigError(
+                f"window={self.window} stride={self.stride}: the window needs at least {_SMALLEST_INPUT} pixels "
+                "and the stride must lie between 1 and the window"
+            )
+        if self.window_batch < 1:
+            raise ConfigError(f"window_batch={self.window_batch}: at least 1 input must run at a time")
+        if self.mode == "ms" and (not self.ratios or min(self.ratios) <= 0):
+            raise ConfigError(f"ratios={self.ratios}: multi-scale needs at least one positive ratio")
+
+    @property
+    def passes(self) -> tuple[tuple[float, bool], ...]:
+        """(ratio, flipped) of every pass: scale-major, unflipped first."""
+        if self.mode == "ss":
+            return ((1.0, False),)
+        flips = (False, True) if self.flip else (False,)
+        return tuple((ratio, flip) for ratio in self.ratios for flip in flips)
+
+    def input_size(self, height: int, width: int, ratio: float) -> tuple[int, int]:
+        """(height, width) at which an image of that size enters the network, at least 32 a side."""
+        if self.scale is None:
+            size = int(height * ratio + 0.5), int(width * ratio + 0.5)
+        else:
+            size = keep_ratio_size(height, width, (int(self.scale[0] * ratio), int(self.scale[1] * ratio)))
+        if self.multiple is not None:
+            size = resize_to_multiple_size(*size, self.multiple)
+        return max(size[0], _SMALLEST_INPUT), max(size[1], _SMALLEST_INPUT)
+
+    def windows(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """(top, bottom, left, right) of every window over an input of that size, row by row."""
+        if self.test_mode == "whole":
+            return [(0, height, 0, width)]
+        rows = window_boxes(height, window=self.window, stride=self.stride)
+        columns = window_boxes(width, window=self.window, stride=self.stride)
+        return [(top, bottom, left, right) for top, bottom in rows for left, right in columns]
+
+
+def window_boxes(length: int, *, window: int, stride: int) -> list[tuple[int, int]]:
+    """Half-open ranges of the windows along one axis: equally long, the last one pushed back inside.
+
+    An axis shorter than the window is one range of its own length (nothing is padded).
+    """
+    count = max(length - window + stride - 1, 0) // stride + 1
+    ends = [min(k * stride + window, length) for k in range(count)]
+    return [(max(end - window, 0), end) for end in ends]
+
+
+def bases_seed(seed: int, *, draw: int, name: str, pass_number: int, window_number: int) -> int:
+    """Seed in [0, 2**31) of the random bases of one forward pass of one image."""
+    key = [seed, draw, zlib.crc32(name.encode()), pass_number, window_number]
+    return int(np.random.SeedSequence(key).generate_state(1)[0]) >> 1
+
+
+@contextmanager
+def evaluation_mode(model: SegmentationModel) -> Iterator[None]:
+    """Puts the model into evaluation mode and back; always on the root, since Jittor forgets otherwise."""
+    training = model.is_training()
+    model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """One input of the model: where its pixels come from, where its logits go, and its seed."""
+
+    pixels: NDArray[np.uint8]
+    target: DenseLogits
+    top: int
+    left: int
+    seed: int
+
+
+class SegmentationPredictor:
+    """Predicts labels of images of any size. The model must be in evaluation mode (see ``evaluation_mode``).
+
+    Args:
+        model: see ``SegmentationModel``.
+        settings: how images are shown to the model.
+        seed: a non-negative number that chooses the random bases together with the image's name.
+        draw: number of the repetition: another one means other bases.
+        strip_floats: scores held at full resolution at a time; by default 2**22 on a CPU and 2**26 on a GPU.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        settings: InferenceSettings | None = None,
+        *,
+        seed: int = 0,
+        draw: int = 0,
+        strip_floats: int | None = None,
+    ) -> None:
+        self.model = model
+        self.settings = settings or InferenceSettings()
+        self.seed = seed
+        self.draw = draw
+        self.strip_floats = strip_floats
+
+    def predict(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.int32]:
+        """Labels (H, W) int32 of an (H, W, 3) uint8 RGB image; ``name`` seeds the bases."""
+        return self.predict_batch([image], [name])[0]
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Like ``predict`` for several images, which share the passes through the model where sizes agree."""
+        jt = backend.start()
+
+        def labels(scores_CHW: Any) -> NDArray[np.int32]:
+            index, _ = jt.argmax(scores_CHW, 0)
+            result: NDArray[np.int32] = index.numpy()
+            return result
+
+        with jt.no_grad():
+            passes = self._passes(images, names)
+            return [
+                np.concatenate([labels(strip) for strip in self._strips(own, image)])
+                for own, image in zip(passes, images, strict=True)
+            ]
+
+    def probabilities(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.float32]:
+        """Class probabilities (C, H, W) float32 of an (H, W, 3) uint8 RGB image. Not for huge images."""
+        jt = backend.start()
+        with jt.no_grad():
+            (passes,) = self._passes([image], [name])
+            strips_CHW = list(self._strips(passes, image, probabilities=True))
+            return np.concatenate([strip.numpy() for strip in strips_CHW], axis=1)
+
+    def _passes(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[list[DenseLogits]]:
+        """The logits of every pass of every image."""
+        settings = self.settings
+        result: list[list[DenseLogits]] = [[] for _ in images]
+        waiting: dict[tuple[int, ...], list[_Crop]] = defaultdict(list)
+        for pass_number, (ratio, flipped) in enumerate(settings.passes):
+            for image, name, passes in zip(images, names, result, strict=True):
+                height, width = settings.input_size(image.shape[0], image.shape[1], ratio)
+                view = resize_image(image, (height, width))
+                view = view[:, ::-1] if flipped else view
+                boxes = settings.windows(height, width)
+                top, bottom, left, right = boxes[0]
+                target = DenseLogits(height, width, (bottom - top, right - left), flipped)
+                passes.append(target)
+                for number, (top, bottom, left, right) in enumerate(boxes):
+                    pixels = view[top:bottom, left:right]
+                    queue = waiting[pixels.shape]
+                    seed = bases_seed(
+                        self.seed, draw=self.draw, name=name, pass_number=pass_number, window_number=number
+                    )
+                    queue.append(_Crop(pixels, target, top, left, seed))
+                    if len(queue) == settings.window_batch:
+                        self._forward(queue)
+                        queue.clear()
+        for queue in waiting.values():
+            if queue:
+                self._forward(queue)
+        return result
+
+    def _forward(self, crops: Sequence[_Crop]) -> None:
+        """Runs equally large crops through the model and hands their logits to where they belong."""
+        jt = backend.start()
+        inputs = np.stack([normalize(np.ascontiguousarray(crop.pixels)) for crop in crops])
+        self.model.seed_bases([crop.seed for crop in crops])
+        logits = self.model(jt.array(inputs))
+        logits.sync()  # now, so that the activations of this pass are freed before the next one
+        for number, crop in enumerate(crops):
+            crop.target.parts.append((crop.top, crop.left, logits[number]))
+
+    def _strips(
+        self, passes: Sequence[DenseLogits], image: NDArray[np.uint8], *, probabilities: bool = False
+    ) -> Iterator[Any]:
+        """Scores (C, rows, W) of the image from top to bottom: logits, or probabilities where several are averaged."""
+        jt = backend.start()
+        height, width = image.shape[:2]
+        # What one row of the result holds at full resolution, at the larger of the two sizes it is made at.
+        row = max(max(width, dense.width) * max(1, dense.height / height) for dense in passes)
+        classes = passes[0].parts[0][2].shape[0]
+        limit = self.strip_floats or _STRIP_FLOATS[backend.device_name() or "cpu"]
+        for start, stop in strips(height, max(1, int(limit / (row * classes)))):
+            if len(passes) == 1 and not probabilities:
+                yield passes[0].strip((height, width), start, stop)
+                continue
+            total: Any = 0
+            for dense in passes:
+                total = total + jt.nn.softmax(dense.strip((height, width), start, stop), dim=0)
+                total.sync()  # one pass at a time
+            yield total / len(passes)
