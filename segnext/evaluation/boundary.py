@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segnext.data.classes import IGNORE_LABEL
 from segnext.errors import DataError
-from segnext.evaluation.metrics import IGNORE, Counts, scores_from_counts
+from segnext.evaluation.metrics import Counts, scores_from_counts
 
 __all__ = ["BoundaryIoU", "boundary_band"]
 
@@ -31,8 +32,8 @@ class BoundaryIoU:
     """
 
     def __init__(self, num_classes: int, *, ratio: float = 0.02) -> None:
-        if not 1 <= num_classes <= IGNORE:
-            raise DataError(f"num_classes is {num_classes}: boundary IoU counts 1 to {IGNORE} classes")
+        if not 1 <= num_classes <= IGNORE_LABEL:
+            raise DataError(f"num_classes is {num_classes}: boundary IoU counts 1 to {IGNORE_LABEL} classes")
         self.num_classes = num_classes
         self.ratio = ratio
         self.counts = np.zeros((3, num_classes), np.int64)  # intersection, predicted, labelled
@@ -42,7 +43,7 @@ class BoundaryIoU:
         if prediction.shape != label.shape or label.ndim != 2:
             raise DataError(f"prediction {prediction.shape} and label {label.shape} must be (H, W) of one size")
         k = self.num_classes
-        valid = label != IGNORE
+        valid = label != IGNORE_LABEL
         # Class numbers outside the classes (255 too) become one foreign class: K fits uint8.
         predicted = np.where((prediction >= 0) & (prediction < k), prediction, k).astype(np.uint8)
         labelled = np.minimum(label, k).astype(np.uint8)

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segnext.data.classes import IGNORE_LABEL
 from segnext.errors import DataError
 
-__all__ = ["IGNORE", "ConfusionMatrix", "Counts", "Scores", "scores_from_counts"]
-
-IGNORE = 255
+__all__ = ["ConfusionMatrix", "Counts", "Scores", "scores_from_counts"]
 
 Array = NDArray[np.int64]
 
@@ -90,7 +89,7 @@ class ConfusionMatrix:
                 f"prediction is {prediction.dtype}, label is {label.dtype}: both must be whole class numbers"
             )
         k = self.num_classes
-        valid = label != IGNORE
+        valid = label != IGNORE_LABEL
         rows = _clip_to_outside(label[valid], k)
         columns = _clip_to_outside(prediction[valid], k)
         fresh = np.bincount(rows * (k + 1) + columns, minlength=(k + 1) ** 2).reshape(k + 1, k + 1)

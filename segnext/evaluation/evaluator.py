@@ -1,0 +1,149 @@
+"""Evaluates a model on a data set: images in, exact counts out. Used by training and by ``runners.evaluate``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext.data.datasets import Dataset, Sample
+from segnext.data.loader import EvaluationLoader
+from segnext.errors import DataError
+from segnext.evaluation.boundary import BoundaryIoU
+from segnext.evaluation.inference import (
+    InferenceSettings,
+    SegmentationModel,
+    SegmentationPredictor,
+    evaluation_mode,
+)
+from segnext.evaluation.metrics import ConfusionMatrix, Counts, Scores
+from segnext.evaluation.per_image import PerImageCounts
+
+__all__ = ["EvaluationResult", "evaluate", "merge"]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation counted.
+
+    Attributes:
+        confusion: pixels by label and prediction, over all images.
+        per_image: pixels per class of every image, for paired comparisons.
+        boundary: counts along the contours, when asked for.
+        seconds, timed_images: wall time and number of images after the first group, whose time goes into
+            compiling kernels and starting workers.
+    """
+
+    confusion: ConfusionMatrix
+    per_image: PerImageCounts
+    boundary: BoundaryIoU | None
+    seconds: float
+    timed_images: int
+
+    @property
+    def scores(self) -> Scores:
+        return self.confusion.scores()
+
+    @property
+    def images(self) -> int:
+        return len(self.per_image.names)
+
+    @property
+    def images_per_second(self) -> float:
+        """Speed after the first group of images, reading and scoring included; nan when there was no second group."""
+        return self.timed_images / self.seconds if self.timed_images and self.seconds > 0 else float("nan")
+
+
+def evaluate(
+    model: SegmentationModel,
+    dataset: Dataset,
+    *,
+    settings: InferenceSettings | None = None,
+    seed: int = 0,
+    draw: int = 0,
+    indices: Sequence[int] | None = None,
+    workers: int = 2,
+    boundary: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    on_prediction: Callable[[int, Sample, NDArray[np.int32]], None] | None = None,
+) -> EvaluationResult:
+    """Predicts every image of ``dataset`` and counts; puts the model into evaluation mode meanwhile.
+
+    Args:
+        settings: how images are shown to the model; the ADE20K test by default.
+        seed, draw: choose the random bases, per image; the same values give the same result.
+        indices: the images to evaluate; all by default. A rank takes ``range(rank, len(dataset), world_size)``.
+        workers: processes that read images ahead; 0 reads in this one.
+        boundary: count boundary IoU as well.
+        progress: called with (images done, images in all) after every group of images.
+        on_prediction: called with index, sample and predicted labels (H, W) of every image, in order.
+
+    Raises:
+        DataError: an image or label is broken, or there are no images.
+    """
+    classes = len(dataset.classes)
+    chosen = range(len(dataset)) if indices is None else indices
+    if not len(chosen):
+        raise DataError("there are no images to evaluate: check the split and the indices")
+    settings = settings or InferenceSettings()
+    predictor = SegmentationPredictor(model, settings, seed=seed, draw=draw)
+    confusion = ConfusionMatrix(classes)
+    contours = BoundaryIoU(classes) if boundary else None
+    names: list[str] = []
+    counts: list[Counts] = []
+    started, untimed = time.perf_counter(), 0
+    with evaluation_mode(model), EvaluationLoader(dataset, indices=chosen, workers=workers) as loader:
+        for group in _same_size(loader, settings.window_batch):
+            group_names = [dataset.name(index) for index, _ in group]
+            predictions = predictor.predict_batch([sample.image for _, sample in group], group_names)
+            for (index, sample), name, prediction in zip(group, group_names, predictions, strict=True):
+                names.append(name)
+                counts.append(confusion.update(prediction, sample.label))
+                if contours is not None:
+                    contours.update(prediction, sample.label)
+                if on_prediction is not None:
+                    on_prediction(index, sample, prediction)
+            if not untimed:
+                started, untimed = time.perf_counter(), len(names)
+            if progress is not None:
+                progress(len(names), len(chosen))
+    return EvaluationResult(
+        confusion=confusion,
+        per_image=PerImageCounts.stack(names, counts, num_classes=classes),
+        boundary=contours,
+        seconds=time.perf_counter() - started,
+        timed_images=len(names) - untimed,
+    )
+
+
+def merge(results: Sequence[EvaluationResult]) -> EvaluationResult:
+    """Joins the results of several ranks (disjoint ``indices``); the slowest rank's time counts."""
+    confusion = ConfusionMatrix(results[0].confusion.num_classes)
+    first = results[0].boundary
+    contours = BoundaryIoU(first.num_classes, ratio=first.ratio) if first is not None else None
+    for result in results:
+        confusion.merge(result.confusion)
+        if contours is not None and result.boundary is not None:
+            contours.merge(result.boundary)
+    return EvaluationResult(
+        confusion=confusion,
+        per_image=PerImageCounts.join([result.per_image for result in results]).sorted_by_name(),
+        boundary=contours,
+        seconds=max(result.seconds for result in results),
+        timed_images=sum(result.timed_images for result in results),
+    )
+
+
+def _same_size(samples: Iterable[tuple[int, Sample]], limit: int) -> Iterator[list[tuple[int, Sample]]]:
+    """Runs of at most ``limit`` consecutive samples whose images are of one size."""
+    group: list[tuple[int, Sample]] = []
+    for index, sample in samples:
+        if group and (len(group) == limit or group[0][1].image.shape != sample.image.shape):
+            yield group
+            group = []
+        group.append((index, sample))
+    if group:
+        yield group
