@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import logging
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from segnext.tracking.console import ProgressDisplay, class_table, duration
+from segnext.tracking.events import Event
+
+
+def train(iteration: int, *, time: float = 0.0) -> Event:
+    metrics = {"train/loss": 1.5, "train/lr": 6e-5, "train/grad_norm": 2.0, "train/images_per_second": 33.123}
+    return Event(iteration, "train", metrics, time=time)
+
+
+def validation(iteration: int, miou: float) -> Event:
+    return Event(iteration, "val", {"val/mIoU": miou, "val/aAcc": 0.9, "val/IoU/sky": 0.1})
+
+
+@pytest.fixture
+def plain() -> Iterator[Console]:
+    yield Console(file=io.StringIO(), width=80)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_piped_output_has_one_line_per_record_with_scores_in_per_cent(plain: Console) -> None:
+    with ProgressDisplay(total_iterations=400, console=plain) as display:
+        display.show(train(100, time=10.0))
+        display.show(train(200, time=20.0))
+        display.show(validation(200, 0.4123))
+    assert text(plain).splitlines() == [
+        "100/400  loss 1.5  lr 6.00e-05  grad 2  33.1 images/s",
+        "200/400  loss 1.5  lr 6.00e-05  grad 2  33.1 images/s  0:20 left",
+        "200/400  validation: mIoU 41.23 %  aAcc 90.00 %  (best 41.23 % at 200)",
+    ]
+
+
+def test_the_best_score_of_earlier_sessions_is_known(plain: Console) -> None:
+    display = ProgressDisplay(total_iterations=400, console=plain)
+    display.start([validation(100, 0.5)])
+    display.show(validation(200, 0.4))
+    display.stop()
+    assert "(best 50.00 % at 100)" in text(plain)
+
+
+def test_every_line_is_in_the_log_file_too(plain: Console, tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    with ProgressDisplay(total_iterations=400, console=plain, log_file=log) as display:
+        display.show(train(100))
+        display.print(class_table(["sky"], [0.5]))
+        logging.getLogger("segnext.data").warning("a broken image")
+    assert "loss 1.5" in log.read_text()
+    assert "sky   50.0" in log.read_text()
+    assert log.read_text().endswith("a broken image\n")
+
+
+def test_lines_are_not_doubled_where_logging_writes_the_file_already(plain: Console, tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    handler = logging.FileHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        with ProgressDisplay(total_iterations=400, console=plain, log_file=log) as display:
+            display.show(train(100))
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert log.read_text().count("loss 1.5") == 1
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    with patch.dict("os.environ", {"TERM": "dumb"}):
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        assert not ProgressDisplay(total_iterations=4, console=console).live
+
+
+def test_the_live_display_fits_80_columns_and_keeps_log_lines_above() -> None:
+    with patch.dict("os.environ", {"TERM": "xterm"}):
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    display = ProgressDisplay(total_iterations=160_000, title="large on cityscapes", console=console)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logging.getLogger().addHandler(handler)
+    try:
+        with patch.object(sys, "__stdout__", stream), display:
+            display.show(train(150_000, time=10.0))
+            display.show(train(159_000, time=1_000_000.0))
+            display.show(validation(159_000, 0.5))
+            logging.getLogger("segnext.data").warning("a broken image")
+            page = Console(file=io.StringIO(), width=80)
+            page.print(display)
+        assert handler.stream is stream
+    finally:
+        logging.getLogger().removeHandler(handler)
+    lines = text(page).splitlines()
+    assert len(lines) == 2
+    assert max(cell_len(line) for line in lines) <= 80
+    assert all(part in lines[0] for part in ("large on cityscapes", "159000/160000", "left"))
+    assert all(part in lines[1] for part in ("loss 1.5", "lr", "33.1 images/s", "mIoU 50.0 % (best 50.0 %)"))
+    assert "a broken image" in text(console)
+    assert "loss 1.5" not in stream.getvalue()
+
+
+def test_a_note_is_shown_until_it_is_cleared() -> None:
+    display = ProgressDisplay(total_iterations=10, console=Console(file=io.StringIO(), width=80))
+
+    def drawn() -> str:
+        page = Console(file=io.StringIO(), width=80)
+        page.print(display)
+        return text(page)
+
+    display.note("evaluating 120/500")
+    assert "evaluating 120/500" in drawn()
+    display.note("")
+    assert "evaluating" not in drawn()
+
+
+def test_the_class_table_shows_per_cent_and_a_dash_for_an_absent_class(plain: Console) -> None:
+    plain.print(class_table(["road", "bed "], [0.914, math.nan], [0.95, math.nan]))
+    assert [line.split() for line in text(plain).splitlines()] == [
+        ["class", "IoU", "%", "Acc", "%"],
+        ["road", "91.4", "95.0"],
+        ["bed", "–", "–"],
+    ]
+
+
+def test_150_classes_with_long_names_fit_80_columns(plain: Console) -> None:
+    plain.print(class_table(["swivel chair, office chair, desk chair"] * 150, [0.5] * 150, [0.5] * 150))
+    lines = text(plain).splitlines()
+    assert len(lines) == 76
+    assert max(map(cell_len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(9, "0:09"), (3723, "1:02:03"), (3 * 86400 + 4 * 3600 + 300, "3 d 04:05"), (math.nan, "?")]
+)
+def test_durations_are_short(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
