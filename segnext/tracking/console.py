@@ -156,15 +156,15 @@ class ProgressDisplay:
             return math.nan
         return max(0.0, (self._total - i1) * (t1 - t0) / (i1 - i0) - max(0.0, time.time() - t1) * bool(self._live))
 
-    def _time_left(self, before: str = "") -> str:
+    def _time_left(self) -> str:
         seconds = self._seconds_left()
-        return "" if math.isnan(seconds) else f"{before}{duration(seconds)} left"
+        return "" if math.isnan(seconds) else f"{duration(seconds)} left"
 
     def _line(self, event: Event) -> str:
         width = len(str(self._total))
         head = f"{event.iteration:>{width}}/{self._total}"
         if event.kind == "train":
-            return f"{head}  {'  '.join(_train_parts(event.metrics))}{self._time_left(before='  ')}"
+            return "  ".join(filter(None, [head, *_train_parts(event.metrics), self._time_left()]))
         if "val/mIoU" in event.metrics:
             scores = [
                 f"{n[4:]} {100 * v:.2f} %"

@@ -49,6 +49,9 @@ class Display(Protocol):
     def show(self, event: Event) -> None:
         """Shows one record."""
 
+    def note(self, text: str) -> None:
+        """Shows what is going on between two records; an empty text clears it."""
+
     def stop(self) -> None:
         """Closes; may be called twice."""
 
@@ -178,6 +181,11 @@ class Tracker:
         self.folder.write_metrics(self._figures)
         for mirror in self._mirrors:
             mirror.send(lambda sink: sink.summary(dict(figures)))
+
+    def note(self, text: str) -> None:
+        """Tells the display what is going on between two records ("evaluating 120/500"); not recorded."""
+        if self._display is not None:
+            self._display.note(text)
 
     def finish(self, state: State, *, error: str | None = None, exit_reason: str | None = None) -> None:
         """Ends the run; the first call counts. ``status.json`` is written before any mirror is waited for."""

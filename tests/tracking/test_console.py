@@ -4,7 +4,6 @@ import io
 import logging
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,8 +25,8 @@ def validation(iteration: int, miou: float) -> Event:
 
 
 @pytest.fixture
-def plain() -> Iterator[Console]:
-    yield Console(file=io.StringIO(), width=80)
+def plain() -> Console:
+    return Console(file=io.StringIO(), width=80)
 
 
 def text(console: Console) -> str:
@@ -62,7 +61,7 @@ def test_every_line_is_in_the_log_file_too(plain: Console, tmp_path: Path) -> No
         display.print(class_table(["sky"], [0.5]))
         logging.getLogger("segnext.data").warning("a broken image")
     assert "loss 1.5" in log.read_text()
-    assert "sky   50.0" in log.read_text()
+    assert "sky     50.0" in log.read_text()
     assert log.read_text().endswith("a broken image\n")
 
 
