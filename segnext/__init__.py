@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+# Eager, since the submodule of the same name would otherwise take the function's place once imported.
+from segnext.complexity import complexity
 from segnext.errors import (
     BackendError,
     ConfigError,
@@ -24,7 +26,6 @@ _LAZY = {
     "create_model": "segnext.models.segmenter",
     "load_weights": "segnext.weights.loading",
     "save_weights": "segnext.weights.saving",
-    "complexity": "segnext.complexity",
 }
 
 __all__ = [
