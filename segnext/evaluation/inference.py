@@ -1,4 +1,4 @@
-"""From an image to class labels the way the official evaluation does it (mmsegmentation 0.24, REFERENCE of SegNeXt).
+"""From an image to class labels the way the official evaluation does it (mmsegmentation 0.24, as SegNeXt uses it).
 
 Resize for the test, normalise, run the model on the whole input or on overlapping windows, resize the logits back,
 and take the best class. Multi-scale testing does so for six sizes, each as it is and mirrored, and averages the
@@ -48,8 +48,8 @@ class SegmentationModel(Protocol):
         """(B, 3, H, W) float32 normalised -> logits (B, C, ⌈H/8⌉, ⌈W/8⌉)."""
         ...
 
-    def seed_bases(self, seed_per_image: Sequence[int]) -> Any:
-        """Seeds the random bases of the next forward pass, one seed per image of the batch."""
+    def seed_draws(self, seeds: Sequence[int] | None) -> Any:
+        """Seeds the random bases of the next forward passes, one seed per image of the batch; None: unseeded."""
         ...
 
     def eval(self) -> Any: ...
@@ -67,8 +67,8 @@ class InferenceSettings:
         mode: ``ss`` single scale, ``ms`` multi-scale and flip (12 passes).
         test_mode: ``whole`` image at once, or ``slide`` a window over it.
         scale: (long, short) side the image is fitted into, keeping its shape; None keeps its size.
-        multiple: both sides are then stretched up to a multiple of this; None: not.
-        window, stride: of the sliding window, in pixels.
+        size_divisor: both sides are then stretched up to a multiple of this; 1: not.
+        crop, stride: (height, width) of the sliding window and of its steps, in pixels.
         window_batch: inputs of equal size (windows, flips, images) that run through the model together.
         ratios, flip: what ``ms`` averages over.
     """
@@ -76,9 +76,9 @@ class InferenceSettings:
     mode: str = "ss"
     test_mode: str = "whole"
     scale: tuple[int, int] | None = (2048, 512)
-    multiple: int | None = 32
-    window: int = 1024
-    stride: int = 768
+    size_divisor: int = 32
+    crop: tuple[int, int] = (1024, 1024)
+    stride: tuple[int, int] = (768, 768)
     window_batch: int = 4
     ratios: tuple[float, ...] = MULTI_SCALE_RATIOS
     flip: bool = True
@@ -88,11 +88,14 @@ class InferenceSettings:
             raise ConfigError(f"mode={self.mode}: choose ss (single scale) or ms (multi-scale and flip)")
         if self.test_mode not in ("whole", "slide"):
             raise ConfigError(f"test_mode={self.test_mode}: choose whole or slide")
-        if self.window < _SMALLEST_INPUT or not 0 < self.stride <= self.window:
-            raise ConfigError(
-                f"window={self.window} stride={self.stride}: the window needs at least {_SMALLEST_INPUT} pixels "
-                "and the stride must lie between 1 and the window"
-            )
+        if self.size_divisor < 1:
+            raise ConfigError(f"size_divisor={self.size_divisor}: give at least 1, which changes no size")
+        for crop, stride in zip(self.crop, self.stride, strict=True):
+            if crop < _SMALLEST_INPUT or not 0 < stride <= crop:
+                raise ConfigError(
+                    f"crop={self.crop} stride={self.stride}: the sliding window needs at least {_SMALLEST_INPUT} "
+                    "pixels a side and steps from 1 pixel to its own size"
+                )
         if self.window_batch < 1:
             raise ConfigError(f"window_batch={self.window_batch}: at least 1 input must run at a time")
         if self.mode == "ms" and (not self.ratios or min(self.ratios) <= 0):
@@ -112,16 +115,15 @@ class InferenceSettings:
             size = int(height * ratio + 0.5), int(width * ratio + 0.5)
         else:
             size = keep_ratio_size(height, width, (int(self.scale[0] * ratio), int(self.scale[1] * ratio)))
-        if self.multiple is not None:
-            size = resize_to_multiple_size(*size, self.multiple)
+        size = resize_to_multiple_size(*size, self.size_divisor)
         return max(size[0], _SMALLEST_INPUT), max(size[1], _SMALLEST_INPUT)
 
     def windows(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """(top, bottom, left, right) of every window over an input of that size, row by row."""
         if self.test_mode == "whole":
             return [(0, height, 0, width)]
-        rows = window_boxes(height, window=self.window, stride=self.stride)
-        columns = window_boxes(width, window=self.window, stride=self.stride)
+        rows = window_boxes(height, window=self.crop[0], stride=self.stride[0])
+        columns = window_boxes(width, window=self.crop[1], stride=self.stride[1])
         return [(top, bottom, left, right) for top, bottom in rows for left, right in columns]
 
 
@@ -149,6 +151,7 @@ def evaluation_mode(model: SegmentationModel) -> Iterator[None]:
     try:
         yield
     finally:
+        model.seed_draws(None)  # the seeds of the last images are nobody else's
         if training:
             model.train()
 
@@ -251,7 +254,7 @@ class SegmentationPredictor:
         """Runs equally large crops through the model and hands their logits to where they belong."""
         jt = backend.start()
         inputs = np.stack([normalize(np.ascontiguousarray(crop.pixels)) for crop in crops])
-        self.model.seed_bases([crop.seed for crop in crops])
+        self.model.seed_draws([crop.seed for crop in crops])
         logits = self.model(jt.array(inputs))
         logits.sync()  # now, so that the activations of this pass are freed before the next one
         for number, crop in enumerate(crops):

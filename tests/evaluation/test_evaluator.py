@@ -18,7 +18,7 @@ from segnext.evaluation.evaluator import EvaluationResult, evaluate, merge
 from segnext.evaluation.inference import InferenceSettings
 from tests.evaluation.fakes import FakeDataset, FakeModel
 
-SETTINGS = InferenceSettings(scale=None, multiple=None)
+SETTINGS = InferenceSettings(scale=None, size_divisor=1)
 
 
 def run(model: FakeModel, dataset: Dataset, **changes: object) -> EvaluationResult:

@@ -67,13 +67,13 @@ def reference_probabilities(
     return np.mean(passes, axis=0)
 
 
-SMALL: dict[str, Any] = {"scale": (128, 64), "multiple": 32}
+SMALL: dict[str, Any] = {"scale": (128, 64), "size_divisor": 32}
 CASES = {
     "whole image": InferenceSettings(**SMALL),
-    "sliding window": InferenceSettings(test_mode="slide", scale=None, multiple=None, window=64, stride=40),
+    "sliding window": InferenceSettings(test_mode="slide", scale=None, size_divisor=1, crop=(64, 64), stride=(40, 40)),
     "multi-scale and flip": InferenceSettings(mode="ms", **SMALL),
     "sliding window, multi-scale and flip": InferenceSettings(
-        mode="ms", test_mode="slide", scale=(128, 96), multiple=None, window=64, stride=48, window_batch=3
+        mode="ms", test_mode="slide", scale=(128, 96), size_divisor=1, crop=(64, 64), stride=(48, 48), window_batch=3
     ),
 }
 
@@ -121,7 +121,7 @@ def test_the_multi_scale_widths_of_cityscapes_take_four_and_five_windows() -> No
 
 
 def test_cityscapes_is_shown_in_three_windows() -> None:
-    settings = InferenceSettings(test_mode="slide", scale=(2048, 1024), multiple=None)
+    settings = InferenceSettings(test_mode="slide", scale=(2048, 1024), size_divisor=1)
     boxes = settings.windows(*settings.input_size(1024, 2048, 1.0))
     assert [(left, right) for _, _, left, right in boxes] == [(0, 1024), (768, 1792), (1024, 2048)]
 
@@ -148,7 +148,7 @@ def test_multi_scale_takes_twelve_passes_scale_by_scale_unflipped_first() -> Non
 
 
 def test_no_input_is_smaller_than_one_cell_of_the_last_stage() -> None:
-    assert InferenceSettings(scale=None, multiple=None).input_size(5, 40, 0.5) == (32, 32)
+    assert InferenceSettings(scale=None, size_divisor=1).input_size(5, 40, 0.5) == (32, 32)
 
 
 def test_every_pass_and_window_has_its_own_seed_and_the_same_seed_again() -> None:
@@ -218,8 +218,9 @@ def test_evaluation_mode_leaves_an_evaluating_model_as_it_is() -> None:
     [
         ({"mode": "mss"}, "mode=mss"),
         ({"test_mode": "crop"}, "test_mode=crop"),
-        ({"stride": 0}, "stride=0"),
-        ({"stride": 1025}, "stride=1025"),
+        ({"stride": (0, 768)}, r"stride=\(0, 768\)"),
+        ({"stride": (768, 1025)}, r"stride=\(768, 1025\)"),
+        ({"size_divisor": 0}, "size_divisor=0"),
         ({"window_batch": 0}, "window_batch=0"),
         ({"mode": "ms", "ratios": ()}, r"ratios=\(\)"),
     ],
