@@ -22,7 +22,7 @@ from segnext.errors import (
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Segmenter": "segnext.models.segmenter",
+    "Segmenter": "segnext.evaluation.segmenter",
     "create_model": "segnext.models.segmenter",
     "load_weights": "segnext.weights.loading",
     "save_weights": "segnext.weights.saving",

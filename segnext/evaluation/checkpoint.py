@@ -1,0 +1,119 @@
+"""What a checkpoint says about itself, and where the checkpoint that a user names lies.
+
+Our checkpoints are safetensors files whose header metadata holds, under the key ``segnext``, one JSON object:
+
+    {"model": "tiny", "dataset": "ade", "nmf_rank": 16, "classes": ["wall", …], "palette": [[120, 120, 120], …],
+     "test": {"test_mode": "whole", "scale": [2048, 512], "size_divisor": 32, "crop": [1024, 1024],
+              "stride": [768, 768]}, "iteration": 160000, "mIoU": 0.411}
+
+``iteration`` and ``mIoU`` (a fraction) may be null. Foreign files say nothing; their user names model and classes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from segnext.data.classes import ClassTable
+from segnext.errors import WeightsError
+from segnext.evaluation.inference import InferenceSettings
+
+__all__ = ["METADATA_KEY", "CheckpointInfo", "find_checkpoint"]
+
+METADATA_KEY = "segnext"
+_TEST_KEYS = ("test_mode", "scale", "size_divisor", "crop", "stride")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint of ours was trained as; ``settings`` is the single-scale test it was made for."""
+
+    model: str
+    dataset: str
+    classes: ClassTable
+    nmf_rank: int
+    settings: InferenceSettings
+    iteration: int | None = None
+    mIoU: float | None = None
+
+    def to_metadata(self) -> dict[str, str]:
+        """The header metadata to save the weights with."""
+        settings = asdict(self.settings)
+        record = {
+            "model": self.model,
+            "dataset": self.dataset,
+            "nmf_rank": self.nmf_rank,
+            "classes": list(self.classes.names),
+            "palette": self.classes.palette.tolist(),
+            "test": {key: settings[key] for key in _TEST_KEYS},
+            "iteration": self.iteration,
+            "mIoU": self.mIoU,
+        }
+        return {METADATA_KEY: json.dumps(record, ensure_ascii=False)}
+
+    @classmethod
+    def read(cls, path: str | Path) -> CheckpointInfo | None:
+        """What the file says of itself; None when it is a foreign file.
+
+        Raises:
+            WeightsError: the file is missing, or its own description is damaged.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise WeightsError(f"checkpoint {path} does not exist: name a weights file or a run folder")
+        if path.suffix != ".safetensors":
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                text = (file.metadata() or {}).get(METADATA_KEY)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path} is no safetensors file ({error}): copy or download it again") from error
+        if text is None:
+            return None
+        try:
+            return cls._from_record(json.loads(text))
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{path} has a damaged description of itself ({error!r}): name model and classes instead"
+            ) from error
+
+    @classmethod
+    def _from_record(cls, record: dict[str, Any]) -> CheckpointInfo:
+        test: dict[str, Any] = {key: record["test"][key] for key in _TEST_KEYS}
+        test = {key: tuple(value) if isinstance(value, list) else value for key, value in test.items()}
+        palette = np.array(record["palette"], np.uint8)
+        return cls(
+            model=record["model"],
+            dataset=record["dataset"],
+            classes=ClassTable(record["dataset"], tuple(record["classes"]), palette),
+            nmf_rank=int(record["nmf_rank"]),
+            settings=InferenceSettings(**test),
+            iteration=record.get("iteration"),
+            mIoU=record.get("mIoU"),
+        )
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The weights file that ``path`` means: a file as it is, of a run folder its best, else its latest weights.
+
+    Raises:
+        WeightsError: there is no such file, or the run folder has no checkpoint yet.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+        for name in ("best.safetensors", "latest.safetensors"):
+            if (folder / name).is_file():
+                return folder / name
+        raise WeightsError(
+            f"{path} holds no checkpoints/best.safetensors or latest.safetensors: "
+            "name a run folder that has been evaluated or checkpointed, or a weights file"
+        )
+    raise WeightsError(f"checkpoint {path} does not exist: name a weights file or a run folder")
