@@ -169,13 +169,17 @@ def _random_part(whole: FileDataset, split: str, val_fraction: float, seed: int)
 
 
 def list_files(top: str | Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Paths (POSIX, relative, sorted) of the files under ``top`` with one of the suffixes, hidden ones left out."""
+    """Paths (POSIX, relative, sorted) of the files under ``top`` that end in one of the suffixes, in any case.
+
+    Hidden files and folders are left out.
+    """
+    ends = tuple(suffix.lower() for suffix in suffixes)
     found: list[str] = []
     for folder_path, folders, files in os.walk(top, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         relative = os.path.relpath(folder_path, top).replace(os.sep, "/")
         prefix = "" if relative == "." else relative + "/"
-        found.extend(prefix + name for name in files if name.lower().endswith(suffixes) and not name.startswith("."))
+        found.extend(prefix + name for name in files if name.lower().endswith(ends) and not name.startswith("."))
     return sorted(found)
 
 

@@ -245,10 +245,7 @@ def _return_when_unused(free: deque[int], slot: int, *arrays: npt.NDArray[Any]) 
 @dataclass(frozen=True)
 class _EvaluationJob:
     dataset: Dataset
-
-    @property
-    def slot_bytes(self) -> int:
-        return _EVALUATION_SLOT_BYTES
+    slot_bytes: int
 
     def work(self, slot: memoryview, row: int, pass_number: int, index: int) -> tuple[int, int]:
         """Returns (height, width), or (0, 0) for a sample that is too large for the slot."""
@@ -282,7 +279,7 @@ class EvaluationLoader(PoolOwner):
     def __init__(self, dataset: Dataset, *, indices: Sequence[int], workers: int) -> None:
         self._dataset = dataset
         self._indices = tuple(int(index) for index in indices)
-        self._job = _EvaluationJob(dataset)
+        self._job = _EvaluationJob(dataset, _EVALUATION_SLOT_BYTES)
         self._slots = 2 * workers
         super().__init__(self._job, workers=workers, slots=self._slots)
 

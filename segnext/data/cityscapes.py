@@ -1,0 +1,186 @@
+"""Cityscapes labelTrainIds: the 19 training classes, made from the labelIds (or polygons) of the download."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segnext.data.classes import CITYSCAPES_LABEL_IDS, IGNORE_LABEL
+from segnext.data.layouts import list_files
+from segnext.data.reading import read_label
+from segnext.errors import DataError
+
+__all__ = ["LABEL_ID_TO_TRAIN_ID", "ConversionReport", "convert_labels", "to_label_ids", "to_train_ids"]
+
+UInt8 = npt.NDArray[np.uint8]
+
+_SOURCES = ("_gtFine_labelIds.png", "_gtFine_polygons.json")
+_TARGET = "_gtFine_labelTrainIds.png"
+
+
+def _lookup_table() -> UInt8:
+    table = np.full(256, IGNORE_LABEL, np.uint8)
+    table[list(CITYSCAPES_LABEL_IDS)] = np.arange(len(CITYSCAPES_LABEL_IDS))
+    table.setflags(write=False)
+    return table
+
+
+LABEL_ID_TO_TRAIN_ID = _lookup_table()
+"""(256,) uint8: the trainId of each labelId; 255 for those that are not evaluated."""
+
+_LARGEST_LABEL_ID = 33
+
+
+def to_train_ids(label_ids: UInt8) -> UInt8:
+    """Maps (H, W) labelIds to trainIds 0 … 18 and 255."""
+    mapped: UInt8 = cv2.LUT(label_ids, LABEL_ID_TO_TRAIN_ID)
+    return mapped
+
+
+def to_label_ids(train_ids: npt.NDArray[np.integer[Any]]) -> UInt8:
+    """Maps trainIds 0 … 18 of any shape to the labelIds that the benchmark's server expects."""
+    label_ids: UInt8 = np.array(CITYSCAPES_LABEL_IDS, np.uint8)[train_ids]
+    return label_ids
+
+
+@dataclass
+class ConversionReport:
+    """What a conversion did: numbers of label files made and found made already, and those that failed and why."""
+
+    converted: int = 0
+    present: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def convert_labels(
+    root: str | Path,
+    *,
+    splits: tuple[str, ...] = ("train", "val"),
+    workers: int = 4,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ConversionReport:
+    """Writes ``*_gtFine_labelTrainIds.png`` beside every labelIds file (or polygons file) under ``root``/gtFine.
+
+    A file appears under its name only when it is complete, so a conversion that was broken off goes on where it
+    stopped. One unreadable file does not keep the others from being converted.
+
+    Args:
+        overwrite: convert again what is there already.
+        progress: called as (done, total) after every file, those present included, from the calling thread.
+
+    Raises:
+        DataError: there is no gtFine folder or nothing to convert in it; or only polygons are there and the package
+            cityscapesscripts, which draws them, isn't installed.
+    """
+    base = Path(root).expanduser() / "gtFine"
+    if not base.is_dir():
+        raise DataError(
+            f"{base} does not exist; set dataset.root to the folder that holds gtFine/ and leftImg8bit/, both unpacked "
+            "from the Cityscapes download page (gtFine_trainvaltest.zip, leftImg8bit_trainvaltest.zip)"
+        )
+    sources = _find_sources(base, splits)
+    if not sources:
+        raise DataError(f"{base}/{{{','.join(splits)}}} holds no *_gtFine_labelIds.png; unpack gtFine_trainvaltest.zip")
+    todo = {target: source for target, source in sources.items() if overwrite or not target.is_file()}
+    if any(source.suffix == ".json" for source in todo.values()) and not _can_draw_polygons():
+        first = next(source for source in todo.values() if source.suffix == ".json")
+        raise DataError(
+            f"{first} has no labelIds file beside it, and drawing polygons needs the package cityscapesscripts: "
+            "`pip install cityscapesscripts`, or unpack gtFine_trainvaltest.zip completely"
+        )
+    report = ConversionReport(present=len(sources) - len(todo))
+    total, done = len(sources), report.present
+    if progress is not None:
+        progress(done, total)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        running = {pool.submit(_convert, source, target): source for target, source in todo.items()}
+        try:
+            for future in as_completed(running):
+                _count(report, future)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        finally:
+            for future in running:
+                future.cancel()
+    return report
+
+
+def _count(report: ConversionReport, future: Future[None]) -> None:
+    try:
+        future.result()
+        report.converted += 1
+    except DataError as error:
+        report.failed.append(str(error))
+
+
+def _find_sources(base: Path, splits: tuple[str, ...]) -> dict[Path, Path]:
+    """Target file -> its source; labelIds are preferred to polygons."""
+    sources: dict[Path, Path] = {}
+    for split in splits:
+        for end in _SOURCES:
+            for file in list_files(base / split, (end,)):
+                target = base / split / (file[: -len(end)] + _TARGET)
+                sources.setdefault(target, base / split / file)
+    return sources
+
+
+def _convert(source: Path, target: Path) -> None:
+    train_ids = _draw_polygons(source) if source.suffix == ".json" else _map_label_ids(source)
+    succeeded, encoded = cv2.imencode(".png", train_ids)
+    if not succeeded:
+        raise DataError(f"{source} cannot be written as PNG; report this")
+    # same folder, hence same file system, so that the rename is atomic
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(encoded.tobytes())
+        os.replace(partial, target)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error}; check space and permissions") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _map_label_ids(source: Path) -> UInt8:
+    label_ids = read_label(source)
+    largest = int(label_ids.max())
+    if largest > _LARGEST_LABEL_ID and largest != 255:
+        raise DataError(f"{source} holds the value {largest}, but labelIds end at 33; is it another kind of label?")
+    return to_train_ids(label_ids)
+
+
+def _can_draw_polygons() -> bool:
+    try:
+        return importlib.util.find_spec("cityscapesscripts.preparation.json2labelImg") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _draw_polygons(source: Path) -> UInt8:
+    draw = _polygon_drawer()
+    with tempfile.TemporaryDirectory() as folder:  # the package writes to a file name only
+        drawn = Path(folder, "label.png")
+        try:
+            draw(str(source), str(drawn), "trainIds")
+        except (Exception, SystemExit) as error:
+            raise DataError(f"{source} cannot be drawn by cityscapesscripts: {error}; unpack it again") from error
+        return read_label(drawn)
+
+
+@functools.cache
+def _polygon_drawer() -> Callable[[str, str, str], None]:
+    module = importlib.import_module("cityscapesscripts.preparation.json2labelImg")
+    drawer: Callable[[str, str, str], None] = module.json2labelImg
+    return drawer

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segnext.data.classes import SHAPES
+from segnext.data.creation import create_dataset
+from segnext.data.shapes import ShapesDataset
+from segnext.errors import ConfigError
+
+
+def test_an_image_is_a_function_of_seed_split_and_index() -> None:
+    first = ShapesDataset("train", 4).read(3)
+    again = ShapesDataset("train", 9).read(3)
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.label, again.label)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [ShapesDataset("val", 4), ShapesDataset("train", 4, seed=1)],
+    ids=["another split", "another seed"],
+)
+def test_splits_and_seeds_share_no_image(other: ShapesDataset) -> None:
+    assert not np.array_equal(ShapesDataset("train", 4).read(3).image, other.read(3).image)
+
+
+def test_samples_have_the_size_and_types_asked_for() -> None:
+    image, label = ShapesDataset("val", 1, size=(40, 64)).read(0)
+    assert (image.shape, image.dtype) == ((40, 64, 3), np.uint8)
+    assert (label.shape, label.dtype) == ((40, 64), np.uint8)
+
+
+def test_every_class_occurs_and_a_constant_prediction_scores_badly() -> None:
+    dataset = ShapesDataset("val", 100)
+    pixels = np.bincount(np.concatenate([dataset.read(i).label.ravel() for i in range(100)]), minlength=6)
+    share = pixels / pixels.sum()
+    assert len(share) == len(SHAPES)
+    assert share.min() > 0.03
+    # predicting one class everywhere has its share as the IoU of that class, and 0 for all others
+    assert share.max() / len(SHAPES) < 0.15
+
+
+def test_colour_alone_tells_nothing() -> None:
+    dataset = ShapesDataset("train", 200)
+    means = [
+        [image[label == kind].mean(axis=0) for image, label in map(dataset.read, range(200)) if (label == kind).any()]
+        for kind in range(1, len(SHAPES))
+    ]
+    centres = np.array([np.mean(colours, axis=0) for colours in means])
+    spread = min(np.std(colours, axis=0).min() for colours in means)
+    assert np.ptp(centres, axis=0).max() < 0.5 * spread
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"split": "training"}, "training"), ({"length": 0}, "0"), ({"size": (16, 96)}, "16")],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        create_dataset("shapes", **{"split": "train", "length": 4, **settings})  # type: ignore[arg-type]
