@@ -68,6 +68,8 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     if problem:
         os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
     os.environ["cache_name"] = _cache_name()
+    # OpenMP threads that spin at every barrier cost a factor of 4 as soon as another program wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _move_stderr()
     with _stdout_to_log():
         utilities = importlib.import_module("jittor_utils")

@@ -1,0 +1,45 @@
+"""Stopping between two iterations when a signal asks for it."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from segnext.errors import SegNeXtError
+
+__all__ = ["Interrupted", "StopSignals"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: SLURM's notice before preemption
+
+
+class Interrupted(SegNeXtError):
+    """A signal stopped the run after its state was saved; the process should end with 128 + its number."""
+
+    def __init__(self, number: int, iteration: int) -> None:
+        self.signal_name = signal.Signals(number).name
+        self.exit_code = 128 + number
+        super().__init__(f"stopped by {self.signal_name} after iteration {iteration}; resume=auto goes on from there")
+
+
+class StopSignals:
+    """Within its ``with`` block a first signal is remembered in ``received`` and a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        self._previous = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for known in SIGNALS:
+            signal.signal(known, self._previous[known])

@@ -1,0 +1,160 @@
+"""The training loop: one line of iterations from a batch to a step, with evaluation and checkpoints on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from segnext import backend
+from segnext.errors import TrainingError
+from segnext.training.interrupt import Interrupted, StopSignals
+from segnext.training.loss import segmentation_loss
+from segnext.training.optimiser import AdamW
+
+__all__ = ["Intervals", "train"]
+
+jt = backend.start()
+
+
+class Batch(Protocol):
+    """``segnext.data.loader.Batch``: images (B,3,h,w) float32, labels (B,h,w) uint8, indices (B,), iteration."""
+
+    @property
+    def images(self) -> Any: ...
+    @property
+    def labels(self) -> Any: ...
+    @property
+    def indices(self) -> Any: ...
+    @property
+    def iteration(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Every how many iterations something happens; the last iteration evaluates and saves in any case."""
+
+    log: int
+    evaluation: int
+    checkpoint: int
+    last: int  # number of iterations of the whole run
+
+    def due(self, interval: int, done: int) -> bool:
+        """Whether something with ``interval`` happens after ``done`` iterations."""
+        return done % interval == 0 or done == self.last
+
+
+def train(
+    model: Any,
+    optimiser: AdamW,
+    batches: Iterable[Batch],
+    *,
+    learning_rate: Callable[[int], float],
+    seed: int,
+    intervals: Intervals,
+    log: Callable[[int, Mapping[str, float]], None],
+    evaluate: Callable[[int], None],
+    save: Callable[[int], None],
+    micro_batch: int | None = None,
+) -> None:
+    """Trains ``model`` on ``batches`` to their end.
+
+    Args:
+        learning_rate: base rate of a 0-based iteration.
+        seed: drop path, dropout and bases of an image follow from (seed, iteration, index of the image).
+        log, evaluate, save: called with the number of iterations done.
+        micro_batch: images per forward and backward pass; None takes a batch in one.
+
+    Raises:
+        TrainingError: the loss is no longer finite, or has become zero.
+        Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the state was saved before.
+    """
+    meter = _Meter()
+    model.train()
+    with StopSignals() as signals:
+        for batch in batches:
+            done = batch.iteration + 1
+            lr = learning_rate(batch.iteration)
+            loss = _accumulate(model, optimiser, batch, seed=seed, micro_batch=micro_batch)
+            norm = optimiser.gradient_norm()  # lazy: computed only where it is read
+            optimiser.step(lr)
+            jt.sync_all()
+            meter.add(loss, images=len(batch.images))
+            if intervals.due(intervals.log, done):
+                log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())})
+            save_now = intervals.due(intervals.checkpoint, done) or signals.received is not None
+            if save_now:
+                meter.check(done)
+                save(done)
+            if signals.received is not None:
+                raise Interrupted(signals.received, done)
+            if intervals.due(intervals.evaluation, done):
+                meter.check(done)
+                model.eval()
+                evaluate(done)
+                model.train()
+            if save_now or intervals.due(intervals.evaluation, done):
+                meter.restart_clock()
+
+
+def _accumulate(model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_batch: int | None) -> Any:
+    """Gathers the gradients of a batch in the optimiser; returns its loss (1,)."""
+    total, size = None, len(batch.images)
+    step = micro_batch or size
+    for first in range(0, size, step):
+        part = slice(first, first + step)
+        model.seed_draws([(seed, batch.iteration, int(index)) for index in batch.indices[part]])
+        logits = model(jt.array(batch.images[part]))
+        share = len(batch.images[part]) / size
+        loss = segmentation_loss(logits, jt.array(batch.labels[part].astype("int32"))) * share
+        optimiser.backward(loss)
+        loss = loss.stop_grad()
+        total = loss if total is None else total + loss
+    return total
+
+
+class _Meter:
+    """Collects losses without waiting for the device, and the speed since it was last read."""
+
+    def __init__(self) -> None:
+        self._pending: list[Any] = []
+        self._losses: list[float] = []
+        self._images = 0
+        self.restart_clock()
+
+    def add(self, loss: Any, *, images: int) -> None:
+        self._pending.append(loss)
+        self._images += images
+
+    def restart_clock(self) -> None:
+        """Leaves out of the speed what was not training."""
+        self._start, self._images = time.perf_counter(), 0
+
+    def check(self, done: int) -> None:
+        """Raises TrainingError if a loss since the last check was not finite or was zero."""
+        losses = [float(loss.item()) for loss in self._pending]
+        self._pending = []
+        self._losses += losses
+        for offset, loss in enumerate(losses, start=done - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss was {loss} at iteration {offset}: lower schedule.lr or lengthen "
+                    "schedule.warmup_iterations; the latest checkpoint is from before it"
+                )
+            if loss == 0:
+                raise TrainingError(
+                    f"the loss was exactly 0 at iteration {offset}: no pixel of the batch is labelled or the logits "
+                    "have collapsed; `python -m runners.doctor dataset=…` checks the labels"
+                )
+
+    def read(self, done: int) -> dict[str, float]:
+        """Mean loss and images per second since the last call."""
+        self.check(done)
+        mean = sum(self._losses) / len(self._losses)
+        elapsed = time.perf_counter() - self._start
+        speed = self._images / elapsed if self._images else math.nan
+        self._losses = []
+        self.restart_clock()
+        return {"train/loss": mean, "train/images_per_second": speed}
