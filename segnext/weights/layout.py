@@ -6,11 +6,12 @@ Counting, recognising a checkpoint's size and telling what it lacks all read fro
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 from segnext.models.variants import VARIANTS, Variant, get_variant
 
-__all__ = ["CLASSIFIER", "is_running_statistic", "recognise", "tensor_shapes"]
+__all__ = ["CLASSIFIER", "is_running_statistic", "layouts", "recognise", "tensor_shapes"]
 
 Shape = tuple[int, ...]
 
@@ -48,8 +49,18 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
 
     Names are official ones; whatever does not start with ``backbone.`` is not looked at.
     """
-    found = {name: tuple(shape) for name, shape in shapes.items() if name.startswith("backbone.")}
-    return next((name for name, variant in VARIANTS.items() if dict(_backbone(variant)) == found), None)
+    found = _backbone_of(shapes)
+    return next((name for name, layout in layouts().items() if _backbone_of(layout) == found), None)
+
+
+@functools.cache
+def layouts() -> Mapping[str, Mapping[str, Shape]]:
+    """Returns the tensors of every model by its name, with one class."""
+    return {name: tensor_shapes(name, num_classes=1) for name in VARIANTS}
+
+
+def _backbone_of(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {name: tuple(shape) for name, shape in shapes.items() if name.startswith("backbone.")}
 
 
 def _backbone(variant: Variant) -> Iterator[tuple[str, Shape]]:
