@@ -23,6 +23,7 @@ __all__ = [
     "EvaluationConfig",
     "ModelConfig",
     "PaperFigures",
+    "PrepareConfig",
     "ScheduleConfig",
     "TrackingConfig",
     "TrainConfig",
@@ -119,6 +120,7 @@ class DatasetConfig:
     reduce_zero_label: bool = False
     validation_fraction: float = 0.2  # dataset=folder without a split of its own
     split_seed: int = 0
+    split_files: dict[str, str] = field(default_factory=dict)  # dataset=folder: text files of stems, by split
     image_size: list[int] = field(default_factory=lambda: [96, 96])  # dataset=shapes, height and width
     train_images: int = 0
     val_images: int = 0
@@ -221,10 +223,23 @@ class TrainConfig(CommonConfig):
     experiment: Any = None
 
 
+@dataclass
+class PrepareConfig:
+    """`python -m runners.prepare`."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    workers: int = 4  # threads that convert labels
+    overwrite: bool = False  # convert again what is there already
+
+    def check(self) -> None:
+        _require(self.workers >= 1, "workers", self.workers, "at least 1")
+
+
 def register() -> None:
     """Puts the schemas where the yaml files of conf/ refer to them, as ``<runner>_schema``."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="prepare_schema", node=PrepareConfig)
 
 
 def resolve(config: DictConfig, schema: type[T]) -> T:

@@ -25,7 +25,7 @@ def create_dataset(
     classes: str | Path | ClassTable | None = None,
     reduce_zero_label: bool = False,
     split_files: Mapping[str, str | Path] | None = None,
-    val_fraction: float = 0.2,
+    validation_fraction: float = 0.2,
     split_seed: int = 0,
     size: tuple[int, int] = (96, 96),
     length: int = 200,
@@ -36,7 +36,7 @@ def create_dataset(
     Args:
         root: the folder of all but ``shapes``.
         split: "train", "val" or "test" (ADE20K has the first two).
-        classes, reduce_zero_label, split_files, val_fraction, split_seed: of ``folder``; see `layouts.folder`.
+        classes, reduce_zero_label, split_files, validation_fraction, split_seed: of ``folder``; see `layouts.folder`.
         size, length, seed: of ``shapes``: (height, width) in pixels, number of images, seed of the drawing.
 
     Raises:
@@ -56,7 +56,7 @@ def create_dataset(
             classes=classes,
             reduce_zero_label=reduce_zero_label,
             split_files=split_files,
-            val_fraction=val_fraction,
+            validation_fraction=validation_fraction,
             split_seed=split_seed,
         )
     if name == "shapes":

@@ -92,7 +92,7 @@ def folder(
     classes: str | Path | ClassTable | None = None,
     reduce_zero_label: bool = False,
     split_files: Mapping[str, str | Path] | None = None,
-    val_fraction: float = 0.2,
+    validation_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> FileDataset:
     """The user's own images and label PNGs of the same stem, under ``images/`` and ``annotations/``.
@@ -102,7 +102,7 @@ def folder(
     1. ``split_files``: text files that list stems, one a line (``{"train": …, "val": …}``, relative to the root);
     2. sub-folders ``images/SPLIT`` and ``annotations/SPLIT``;
     3. ``train.txt``, ``val.txt`` … in the root, of the same kind as 1;
-    4. otherwise ``val_fraction`` of all pairs, drawn with ``split_seed``, is "val" and the rest "train".
+    4. otherwise ``validation_fraction`` of all pairs, drawn with ``split_seed``, is "val" and the rest "train".
 
     Args:
         classes: a ClassTable, or the path of its yaml file (relative to the root, or as it stands); by default
@@ -111,7 +111,7 @@ def folder(
 
     Raises:
         DataError: a folder, file or label is missing; the message names it.
-        ConfigError: ``val_fraction`` or ``split`` is out of range.
+        ConfigError: ``validation_fraction`` or ``split`` is out of range.
     """
     layout = "images/ and annotations/ with files of the same stem, in both or in sub-folders train/ and val/ of both"
     _choose({name: name for name in SPLITS}, split, "folder")
@@ -136,7 +136,7 @@ def folder(
             listed_in=listed_in,
         )
 
-    if split_files is not None:
+    if split_files:
         if split not in split_files:
             raise DataError(f"dataset.split_files has no entry {split!r}, only {', '.join(split_files)}; add one")
         listing = base / split_files[split]
@@ -149,19 +149,19 @@ def folder(
     listing = base / f"{split}.txt"
     if listing.is_file():
         return pair("", _read_stems(listing), listing)
-    return _random_part(pair(""), split, val_fraction, split_seed)
+    return _random_part(pair(""), split, validation_fraction, split_seed)
 
 
-def _random_part(whole: FileDataset, split: str, val_fraction: float, seed: int) -> FileDataset:
+def _random_part(whole: FileDataset, split: str, validation_fraction: float, seed: int) -> FileDataset:
     if split == "test":
         raise DataError(
             f"{whole.root} has no split 'test': create images/test and annotations/test, or give dataset.split_files"
         )
-    if not 0 < val_fraction < 1:
-        raise ConfigError(f"dataset.val_fraction={val_fraction} must be between 0 and 1, say 0.2")
+    if not 0 < validation_fraction < 1:
+        raise ConfigError(f"dataset.validation_fraction={validation_fraction} must be between 0 and 1, say 0.2")
     if len(whole) < 2:
         raise DataError(f"{whole.root} holds one pair only; a split into train and val needs two or more")
-    held_out = min(max(round(len(whole) * val_fraction), 1), len(whole) - 1)
+    held_out = min(max(round(len(whole) * validation_fraction), 1), len(whole) - 1)
     order = np.random.default_rng(seed).permutation(len(whole))
     chosen = order[:held_out] if split == "val" else order[held_out:]
     pairs = tuple(whole.pairs[i] for i in sorted(chosen.tolist()))

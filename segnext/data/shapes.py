@@ -1,12 +1,13 @@
 """Textured shapes drawn from a seed: a dataset that needs no files and means something.
 
-A class is a pair of form and texture ("striped disc", "dotted disc", "striped triangle" …), so neither of the two alone
-tells it, and colours are drawn afresh for every object, so they tell nothing at all. Objects overlap, turn, vary in
-size and lie on a ground with a pattern of its own; noise and uneven light lie over everything.
+A class is a pair of form and texture ("striped disc", "dotted disc", "striped triangle" …); neither of the two alone
+tells it. Colour is a hint and no more: every class leans towards a hue, but the hues of neighbours overlap widely.
+Objects overlap, turn, vary in size and lie on a cloudy ground; noise and uneven light lie over everything.
 """
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Rng = np.random.Generator
+
+_HUE_SPREAD = 0.11
+"""Standard deviation of an object's hue about its class's, in turns; classes are 0.2 apart."""
 
 _STREAMS = {"train": 0, "val": 1, "test": 2}
 
@@ -79,7 +83,7 @@ def _draw_scene(rng: Rng, size: tuple[int, int]) -> Sample:
         y, x = _own_coordinates(size, centre, rng.uniform(0, 2 * np.pi))
         radius = unit * rng.uniform(0.17, 0.28)
         inside = form(y / radius, x / radius)
-        first, second = _two_colours(rng)
+        first, second = _two_colours(rng, kind)
         weave = texture(y, x, unit * rng.uniform(0.055, 0.075))[..., None]
         image = np.where(inside[..., None], np.where(weave, first, second), image)
         label[inside] = kind
@@ -95,12 +99,16 @@ def _own_coordinates(size: tuple[int, int], centre: Float64, angle: float) -> tu
     return cosine * y - sine * x, sine * y + cosine * x
 
 
-def _two_colours(rng: Rng) -> tuple[Float64, Float64]:
-    """Two RGB colours whose lightness differs enough for a texture to be seen."""
-    while True:
-        first, second = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
-        if abs(first.mean() - second.mean()) > 60:
-            return first, second
+def _two_colours(rng: Rng, kind: int) -> tuple[Float64, Float64]:
+    """A dark and a bright RGB colour of one hue, near that of the class."""
+    hue = kind / len(_KINDS) + rng.normal(0, _HUE_SPREAD)
+    dark, bright = rng.uniform(40, 110), rng.uniform(170, 255)
+    return _rgb(hue, rng.uniform(0.5, 1), dark), _rgb(hue, rng.uniform(0.5, 1), bright)
+
+
+def _rgb(hue: float, saturation: float, value: float) -> Float64:
+    """RGB on the scale of ``value``; ``hue`` counts whole turns, ``saturation`` is 0 to 1."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float64)
 
 
 def _smooth_noise(rng: Rng, size: tuple[int, int], cells: int) -> Float64:
@@ -112,8 +120,8 @@ def _smooth_noise(rng: Rng, size: tuple[int, int], cells: int) -> Float64:
 
 def _ground(rng: Rng, size: tuple[int, int]) -> Float64:
     clouds = _smooth_noise(rng, size, int(rng.integers(4, 12)))[..., None]
-    colours: Float64 = rng.uniform(0, 255, (2, 3))
-    mixed: Float64 = clouds * colours[0] + (1 - clouds) * colours[1]
+    first, second = (_rgb(rng.random(), rng.uniform(0, 0.3), rng.uniform(40, 230)) for _ in range(2))
+    mixed: Float64 = clouds * first + (1 - clouds) * second
     return mixed
 
 

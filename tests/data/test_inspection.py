@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WritePair
+from pairs import WritePair
 
 from segnext.data.creation import create_dataset
 from segnext.data.inspection import DatasetReport, inspect_dataset

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WritePair
+from pairs import WritePair
 
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import FileDataset, check_labels, reduce_zero
@@ -130,17 +130,14 @@ class TestFolder:
 
     def test_otherwise_the_split_is_drawn_from_a_seed(self, tmp_path: Path, write_pair: WritePair) -> None:
         make_folder(tmp_path, write_pair)
-        parts = [
-            names(files(name="folder", root=tmp_path, split=split, val_fraction=0.3)) for split in ("train", "val")
-        ]
-        assert [len(part) for part in parts] == [7, 3]
-        assert sorted(parts[0] + parts[1]) == list("abcdefghij")
-        assert parts[1] == names(files(name="folder", root=tmp_path, split="val", val_fraction=0.3))
-        other = [
-            names(files(name="folder", root=tmp_path, split="val", val_fraction=0.3, split_seed=seed))
-            for seed in range(1, 5)
-        ]
-        assert any(part != parts[1] for part in other)
+
+        def part(split: str, seed: int = 0) -> list[str]:
+            return names(files(name="folder", root=tmp_path, split=split, validation_fraction=0.3, split_seed=seed))
+
+        assert [len(part("train")), len(part("val"))] == [7, 3]
+        assert sorted(part("train") + part("val")) == list("abcdefghij")
+        assert part("val") == part("val")
+        assert any(part("val", seed) != part("val") for seed in range(1, 5))
 
     def test_the_class_table_may_lie_elsewhere(self, tmp_path: Path, write_pair: WritePair) -> None:
         make_folder(tmp_path / "data", write_pair)
@@ -164,8 +161,8 @@ class TestFolder:
 
     def test_the_fraction_must_leave_both_parts(self, tmp_path: Path, write_pair: WritePair) -> None:
         make_folder(tmp_path, write_pair)
-        with pytest.raises(ConfigError, match=r"val_fraction=1\.5"):
-            create_dataset("folder", root=tmp_path, val_fraction=1.5)
+        with pytest.raises(ConfigError, match=r"validation_fraction=1\.5"):
+            create_dataset("folder", root=tmp_path, validation_fraction=1.5)
 
 
 class TestWhatIsMissing:
