@@ -19,14 +19,21 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from segnext.data.classes import ClassTable
+from segnext.data.classes import ADE, CITYSCAPES, ClassTable
 from segnext.errors import WeightsError
 from segnext.evaluation.inference import InferenceSettings
+from segnext.models.variants import VARIANTS
+from segnext.weights import zoo
 
-__all__ = ["METADATA_KEY", "CheckpointInfo", "find_checkpoint"]
+__all__ = ["METADATA_KEY", "CheckpointInfo", "open_checkpoint"]
 
 METADATA_KEY = "segnext"
 _TEST_KEYS = ("test_mode", "scale", "size_divisor", "crop", "stride")
+
+_PUBLISHED = {
+    "ade": (ADE, InferenceSettings()),
+    "cityscapes": (CITYSCAPES, InferenceSettings(test_mode="slide", scale=(2048, 1024), size_divisor=1)),
+}
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,32 @@ class CheckpointInfo:
         )
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    """The weights file that ``path`` means: a file as it is, of a run folder its best, else its latest weights.
+def open_checkpoint(path: str | Path) -> tuple[Path, CheckpointInfo | None]:
+    """Finds the weights file that ``path`` means, and what is known of it (None: a foreign file).
+
+    Args:
+        path: a weights file; a run folder, of which the best, else the latest weights are taken; or ``zoo:NAME``,
+            which is downloaded where it is not there yet.
 
     Raises:
-        WeightsError: there is no such file, or the run folder has no checkpoint yet.
+        WeightsError: there is no such file, the run folder has no checkpoint yet, or the download failed.
     """
-    path = Path(path).expanduser()
+    if str(path).startswith(zoo.PREFIX):
+        return zoo.locate(path), _published(str(path).removeprefix(zoo.PREFIX))
+    file = _find(Path(path).expanduser())
+    return file, CheckpointInfo.read(file)
+
+
+def _published(name: str) -> CheckpointInfo:
+    """What is known of a published segmentation checkpoint, from its name: ``tiny_ade`` … ``large_cityscapes``."""
+    model, _, dataset = name.partition("_")
+    if dataset not in _PUBLISHED or model not in VARIANTS:
+        raise WeightsError(f"zoo:{name} is a backbone, not a whole model: choose one like zoo:tiny_ade")
+    classes, settings = _PUBLISHED[dataset]
+    return CheckpointInfo(model, dataset, classes, VARIANTS[model].nmf_rank, settings)
+
+
+def _find(path: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():

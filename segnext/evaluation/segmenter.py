@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.classes import ClassTable
 from segnext.errors import DataError, WeightsError
-from segnext.evaluation.checkpoint import CheckpointInfo, find_checkpoint
+from segnext.evaluation.checkpoint import open_checkpoint
 from segnext.evaluation.inference import InferenceSettings, SegmentationModel, SegmentationPredictor
 
 __all__ = ["Segmenter"]
@@ -58,10 +58,10 @@ class Segmenter:
         device: str = "auto",
         seed: int = 0,
     ) -> Segmenter:
-        """Loads a weights file, or the best checkpoint of a run folder.
+        """Loads a weights file, the best checkpoint of a run folder, or a published one (``zoo:tiny_ade``).
 
         Args:
-            path: our checkpoints describe themselves; of a foreign file ``model`` and ``classes`` must be named.
+            path: our checkpoints and the zoo's are known; of a foreign file ``model`` and ``classes`` must be named.
             model: tiny, small, base or large.
             classes: names and colours of the classes, for example ``segnext.data.classes.ADE``.
             settings: how images are shown to the model; the checkpoint's own, else the ADE20K test, by default.
@@ -73,8 +73,7 @@ class Segmenter:
         Raises:
             WeightsError: the file is missing, damaged, does not fit the model, or model or classes are unknown.
         """
-        file = find_checkpoint(path)
-        info = CheckpointInfo.read(file)
+        file, info = open_checkpoint(path)
         if info is not None:
             model, classes = model or info.model, classes or info.classes
             settings, nmf_rank = settings or info.settings, nmf_rank or info.nmf_rank

@@ -10,8 +10,9 @@ from safetensors.numpy import save_file
 
 from segnext.data.classes import CAMVID
 from segnext.errors import WeightsError
-from segnext.evaluation.checkpoint import METADATA_KEY, CheckpointInfo, find_checkpoint
+from segnext.evaluation.checkpoint import METADATA_KEY, CheckpointInfo, open_checkpoint
 from segnext.evaluation.inference import InferenceSettings
+from segnext.weights.zoo import ZOO
 
 INFO = CheckpointInfo(
     model="tiny",
@@ -60,15 +61,39 @@ def test_a_file_that_is_no_safetensors_is_an_error_that_names_it(tmp_path: Path)
 
 def test_of_a_run_folder_the_best_checkpoint_is_taken_before_the_latest(tmp_path: Path) -> None:
     latest = save(tmp_path / "checkpoints/latest.safetensors", None)
-    assert find_checkpoint(tmp_path) == latest
+    assert open_checkpoint(tmp_path) == (latest, None)
     best = save(tmp_path / "checkpoints/best.safetensors", None)
-    assert find_checkpoint(tmp_path) == best
-    assert find_checkpoint(tmp_path / "checkpoints") == best
-    assert find_checkpoint(latest) == latest
+    assert open_checkpoint(tmp_path) == (best, None)
+    assert open_checkpoint(tmp_path / "checkpoints")[0] == best
+    assert open_checkpoint(latest)[0] == latest
 
 
 def test_a_missing_file_and_an_empty_run_folder_are_errors(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"nothing\.pth does not exist"):
-        find_checkpoint(tmp_path / "nothing.pth")
+        open_checkpoint(tmp_path / "nothing.pth")
     with pytest.raises(WeightsError, match="holds no checkpoints"):
-        find_checkpoint(tmp_path)
+        open_checkpoint(tmp_path)
+
+
+def test_a_published_checkpoint_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGNEXT_HOME", str(tmp_path))
+    file = tmp_path / "weights" / ZOO["base_cityscapes"].files[0].name
+    file.parent.mkdir()
+    file.write_bytes(b"put there by hand")
+    path, info = open_checkpoint("zoo:base_cityscapes")
+    assert path == file
+    assert info is not None
+    assert (info.model, info.dataset, info.nmf_rank, len(info.classes)) == ("base", "cityscapes", 64, 19)
+    assert info.settings.test_mode == "slide"
+    assert info.settings.input_size(1024, 2048, 1.0) == (1024, 2048)
+
+
+def test_a_published_backbone_is_no_checkpoint_to_segment_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGNEXT_HOME", str(tmp_path))
+    file = tmp_path / "weights" / ZOO["mscan_tiny"].files[0].name
+    file.parent.mkdir()
+    file.write_bytes(b"put there by hand")
+    with pytest.raises(WeightsError, match="is a backbone"):
+        open_checkpoint("zoo:mscan_tiny")
