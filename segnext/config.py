@@ -20,9 +20,11 @@ from segnext.models.variants import get_variant
 
 __all__ = [
     "DatasetConfig",
+    "EvaluateConfig",
     "EvaluationConfig",
     "ModelConfig",
     "PaperFigures",
+    "PredictConfig",
     "PrepareConfig",
     "ScheduleConfig",
     "TrackingConfig",
@@ -55,6 +57,11 @@ class Head(Enum):
 class TestMode(Enum):
     whole = "whole"
     slide = "slide"
+
+
+class Mode(Enum):
+    ss = "ss"
+    ms = "ms"
 
 
 class WandbMode(Enum):
@@ -235,11 +242,40 @@ class PrepareConfig:
         _require(self.workers >= 1, "workers", self.workers, "at least 1")
 
 
+@dataclass
+class EvaluateConfig(CommonConfig):
+    name: str = MISSING
+    checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
+    mode: Mode = Mode.ss  # single scale, or multi-scale and flip
+    split: str = "val"
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass
+class PredictConfig(CommonConfig):
+    name: str = "predict"
+    input: str = MISSING  # an image, a folder of images, or a pattern like 'photos/*.jpg'
+    checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
+    mode: Mode = Mode.ss
+    test_mode: Optional[TestMode] = None  # null: as the checkpoint was tested
+    scale: Optional[list[int]] = None  # long and short side limits; null: as the checkpoint was tested
+    alpha: float = 0.55  # strength of the colours of the overlay, 0 to 1
+
+    def check(self) -> None:
+        super().check()
+        _require(0 <= self.alpha <= 1, "alpha", self.alpha, "a number from 0 to 1")
+        if self.scale is not None:
+            fits = len(self.scale) == 2 and min(self.scale) > 0
+            _require(fits, "scale", self.scale, "two positive numbers")
+
+
 def register() -> None:
     """Puts the schemas where the yaml files of conf/ refer to them, as ``<runner>_schema``."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="predict_schema", node=PredictConfig)
 
 
 def resolve(config: DictConfig, schema: type[T]) -> T:

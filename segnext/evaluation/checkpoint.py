@@ -25,7 +25,7 @@ from segnext.evaluation.inference import InferenceSettings
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
-__all__ = ["METADATA_KEY", "CheckpointInfo", "open_checkpoint"]
+__all__ = ["METADATA_KEY", "CheckpointInfo", "find_checkpoint", "open_checkpoint"]
 
 METADATA_KEY = "segnext"
 _TEST_KEYS = ("test_mode", "scale", "size_divisor", "crop", "stride")
@@ -106,7 +106,19 @@ class CheckpointInfo:
 
 
 def open_checkpoint(path: str | Path) -> tuple[Path, CheckpointInfo | None]:
-    """Finds the weights file that ``path`` means, and what is known of it (None: a foreign file).
+    """Finds the weights file that ``path`` means (see ``find_checkpoint``), and what is known of it.
+
+    Raises:
+        WeightsError: see ``find_checkpoint`` and ``CheckpointInfo.read``.
+    """
+    file = find_checkpoint(path)
+    if str(path).startswith(zoo.PREFIX):
+        return file, _published(str(path).removeprefix(zoo.PREFIX))
+    return file, CheckpointInfo.read(file)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The weights file that ``path`` means.
 
     Args:
         path: a weights file; a run folder, of which the best, else the latest weights are taken; or ``zoo:NAME``,
@@ -116,9 +128,20 @@ def open_checkpoint(path: str | Path) -> tuple[Path, CheckpointInfo | None]:
         WeightsError: there is no such file, the run folder has no checkpoint yet, or the download failed.
     """
     if str(path).startswith(zoo.PREFIX):
-        return zoo.locate(path), _published(str(path).removeprefix(zoo.PREFIX))
-    file = _find(Path(path).expanduser())
-    return file, CheckpointInfo.read(file)
+        return zoo.locate(path)
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise WeightsError(f"checkpoint {path} does not exist: name a weights file or a run folder")
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    for name in ("best.safetensors", "latest.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(
+        f"{path} holds no checkpoints/best.safetensors or latest.safetensors: "
+        "name a run folder that has been evaluated or checkpointed, or a weights file"
+    )
 
 
 def _published(name: str) -> CheckpointInfo:
@@ -128,18 +151,3 @@ def _published(name: str) -> CheckpointInfo:
         raise WeightsError(f"zoo:{name} is a backbone, not a whole model: choose one like zoo:tiny_ade")
     classes, settings = _PUBLISHED[dataset]
     return CheckpointInfo(model, dataset, classes, VARIANTS[model].nmf_rank, settings)
-
-
-def _find(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if path.is_dir():
-        folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-        for name in ("best.safetensors", "latest.safetensors"):
-            if (folder / name).is_file():
-                return folder / name
-        raise WeightsError(
-            f"{path} holds no checkpoints/best.safetensors or latest.safetensors: "
-            "name a run folder that has been evaluated or checkpointed, or a weights file"
-        )
-    raise WeightsError(f"checkpoint {path} does not exist: name a weights file or a run folder")

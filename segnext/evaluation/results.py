@@ -1,11 +1,11 @@
 """What an evaluation leaves in its run folder.
 
-    metrics.json      mIoU, mAcc, aAcc, boundary_mIoU, …; fractions 0…1, null for what does not exist
-    per_class.csv     one line per class: IoU, Acc, boundary IoU, pixels
-    per_class.json    the same
-    confusion.csv     pixels; rows are labels, columns predictions
-    confusion.png     the same in per cent of each row
-    per_image.npz     counts per image and class, for `python -m runners.report compare A B`
+metrics.json      mIoU, mAcc, aAcc, boundary_mIoU, …; fractions 0…1, null for what does not exist
+per_class.csv     one line per class: IoU, Acc, boundary IoU, pixels
+per_class.json    the same
+confusion.csv     pixels; rows are labels, columns predictions
+confusion.png     the same in per cent of each row
+per_image.npz     counts per image and class, for `python -m runners.report compare A B`
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from PIL import Image
 
 from segnext.errors import ConfigError, DataError
 
-__all__ = ["CITYSCAPES_LABEL_IDS", "SubmissionWriter"]
+__all__ = ["CITYSCAPES_LABEL_IDS", "SubmissionWriter", "require_benchmark"]
 
 CITYSCAPES_LABEL_IDS = np.array([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], np.uint8)
 """labelId of each trainId 0…18."""
@@ -42,6 +42,15 @@ _FORMATS: dict[str, tuple[NDArray[np.uint8], Callable[[str], str]]] = {
 }
 
 
+def require_benchmark(dataset: str) -> None:
+    """Raises ConfigError when there is no submission format for ``dataset``."""
+    if dataset not in _FORMATS:
+        raise ConfigError(
+            f"there is no submission format for dataset={dataset}: only for {', '.join(_FORMATS)}; "
+            "set evaluation.submission=false"
+        )
+
+
 @dataclass
 class SubmissionWriter:
     """Collects predictions in a folder and zips them.
@@ -59,11 +68,7 @@ class SubmissionWriter:
     _checksums: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.dataset not in _FORMATS:
-            raise ConfigError(
-                f"there is no submission format for dataset={self.dataset}: only for {', '.join(_FORMATS)}; "
-                "set evaluation.submission=false"
-            )
+        require_benchmark(self.dataset)
         self.folder = Path(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 

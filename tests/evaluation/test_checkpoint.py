@@ -88,9 +88,7 @@ def test_a_published_checkpoint_is_known_by_its_name(tmp_path: Path, monkeypatch
     assert info.settings.input_size(1024, 2048, 1.0) == (1024, 2048)
 
 
-def test_a_published_backbone_is_no_checkpoint_to_segment_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_published_backbone_is_no_checkpoint_to_segment_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGNEXT_HOME", str(tmp_path))
     file = tmp_path / "weights" / ZOO["mscan_tiny"].files[0].name
     file.parent.mkdir()

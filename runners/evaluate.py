@@ -1,0 +1,121 @@
+"""Evaluates a checkpoint: `python -m runners.evaluate model=tiny dataset=ade checkpoint=zoo:tiny_ade`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from runners.launch import runner
+from runners.objects import inference_settings, load_model, open_dataset, open_run_folder, recorded, require_fit
+from segnext.config import EvaluateConfig, PaperFigures
+from segnext.data.datasets import Dataset, Sample
+from segnext.evaluation.checkpoint import open_checkpoint
+from segnext.evaluation.evaluator import EvaluationResult, evaluate
+from segnext.evaluation.results import metrics_of, write_tables
+from segnext.evaluation.submission import SubmissionWriter, require_benchmark
+from segnext.tracking.console import class_table
+
+
+@runner("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig) -> None:
+    console = Console(highlight=False, soft_wrap=False)
+    dataset = open_dataset(config.dataset, config.split)
+    if config.evaluation.submission:
+        require_benchmark(config.dataset.name)
+    path, info = open_checkpoint(config.checkpoint)
+    require_fit(info, model=config.model.name, dataset=dataset, checkpoint=config.checkpoint)
+    model = load_model(config.model, path, num_classes=len(dataset.classes), device=config.device.value, info=info)
+    folder = open_run_folder(config, config.name)
+    with recorded(folder):
+        writer = (
+            SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
+        )
+        results = _evaluate_draws(config, model, dataset, writer, console)
+        metrics = metrics_of(results) | {
+            "checkpoint": str(path), "split": config.split, "mode": config.mode.value, "seed": config.seed,
+            "iteration": info.iteration if info is not None else None,
+        }  # fmt: skip
+        write_tables(folder.path, results[0], dataset.classes)
+        folder.write_classes(dataset.classes.names, dataset.classes.palette)
+        folder.write_metrics(metrics)
+        archive = writer.finish() if writer is not None else None
+    _show(console, config, results[0], metrics, dataset)
+    if archive is not None:
+        console.print(f"submission: {archive} (read back and verified)", soft_wrap=True)
+    console.print(f"results: {folder.path}", soft_wrap=True)
+
+
+def _evaluate_draws(
+    config: EvaluateConfig, model: Any, dataset: Dataset, writer: SubmissionWriter | None, console: Console
+) -> list[EvaluationResult]:
+    """One result per draw of the random bases; the first draw goes into the submission."""
+    options = config.evaluation
+    images = min(len(dataset), options.max_images or len(dataset))
+    settings = inference_settings(config.dataset.test, mode=config.mode.value, window_batch=options.window_batch)
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+
+    def one(draw: int) -> EvaluationResult:
+        title = "evaluating" if options.draws == 1 else f"draw {draw + 1} of {options.draws}"
+        task = bar.add_task(title, total=images)
+
+        def keep(index: int, _: Sample, labels: NDArray[np.int32]) -> None:
+            if writer is not None and draw == 0:
+                writer.add(dataset.name(index), labels)
+
+        return evaluate(
+            model,
+            dataset,
+            settings=settings,
+            seed=config.seed,
+            draw=draw,
+            indices=range(images),
+            workers=config.workers,
+            boundary=options.boundary,
+            progress=lambda done, _: bar.update(task, completed=done),
+            on_prediction=keep,
+        )
+
+    with Progress(*columns, console=console, transient=True) as bar:
+        return [one(draw) for draw in range(options.draws)]
+
+
+def _show(
+    console: Console, config: EvaluateConfig, result: EvaluationResult, metrics: dict[str, Any], dataset: Dataset
+) -> None:
+    """The table per class and the figures below it, in per cent."""
+    scores = result.scores
+    console.print(class_table(dataset.classes.names, scores.IoU.tolist(), scores.Acc.tolist()))
+    console.print()
+    kind = "multi-scale and flip" if config.mode.value == "ms" else "single scale"
+    console.print(f"{config.model.name} on {config.dataset.name} {config.split}, {kind}, {result.images} images")
+    line = f"mIoU {_percent(scores.mIoU)}   mAcc {_percent(scores.mAcc)}   aAcc {_percent(scores.aAcc)}"
+    if "boundary_mIoU" in metrics:
+        line += f"   boundary mIoU {_percent(metrics['boundary_mIoU'])}"
+    console.print(line, style="bold")
+    if "mIoU_sd" in metrics:
+        mean, sd = 100 * metrics["mIoU_mean"], 100 * metrics["mIoU_sd"]
+        console.print(f"mIoU over {config.evaluation.draws} draws of the NMF bases: {mean:.2f} ± {sd:.2f} % (sd)")
+    paper = config.model.paper.get(config.dataset.name)
+    if paper is not None:
+        console.print(_beside_paper(paper, scores.mIoU, config))
+    if not math.isnan(result.images_per_second):
+        console.print(f"{result.images_per_second:.2f} images/s")
+
+
+def _beside_paper(paper: PaperFigures, miou: float, config: EvaluateConfig) -> str:
+    published = getattr(paper, f"mIoU_{config.mode.value}")
+    text = f"paper, {config.mode.value}: mIoU {published:.1f} %, ours is {100 * miou - published:+.2f} points away"
+    return text if config.evaluation.max_images is None else f"{text} (on {config.evaluation.max_images} images only)"
+
+
+def _percent(fraction: float) -> str:
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.2f} %"
+
+
+if __name__ == "__main__":
+    main()
