@@ -27,7 +27,7 @@ from typing import Any
 
 from segnext.errors import BackendError
 
-__all__ = ["DEVICES", "cuda_problem", "device_name", "home", "log_path", "seed_everything", "start"]
+__all__ = ["DEVICES", "cuda_problem", "device_name", "home", "seed_everything", "start"]
 
 JITTOR_VERSION = "1.3.11.0"
 DEVICES = ("auto", "cpu", "cuda")
@@ -40,14 +40,16 @@ _SETTINGS = ("python_config_path", "nvcc_path", "cc_path", "use_mkl", "cc_flags"
 
 _jittor: Any = None
 _device = ""
+_log_path: Path | None = None
 
 
-def start(device: str = "auto", *, announce: Callable[[str], None] | None = None) -> Any:
+def start(device: str = "auto", *, announce: Callable[[str], None] | None = None, log: Path | None = None) -> Any:
     """Prepares the environment, imports Jittor and returns the module; later calls return it at once.
 
     Args:
         device: ``auto`` takes a CUDA device where one is usable, else the CPU; ``cuda`` insists; ``cpu`` ignores GPUs.
         announce: called with one line before something that takes minutes (the first compilation of the core).
+        log: file for what Jittor and its compilers print; ``jittor.log`` in ``home()`` by default.
 
     Raises:
         BackendError: a piece is missing or of the wrong version, or another device was asked for after the first call.
@@ -70,7 +72,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     os.environ["cache_name"] = _cache_name()
     # OpenMP threads that spin at every barrier cost a factor of 4 as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    _move_stderr()
+    _move_stderr(log or home() / "jittor.log")
     with _stdout_to_log():
         utilities = importlib.import_module("jittor_utils")
     _lay_onednn(Path(utilities.home()))
@@ -97,11 +99,6 @@ def seed_everything(seed: int) -> None:
 def home() -> Path:
     """The folder of this project's own caches: ``SEGNEXT_HOME``, else ``~/.cache/segnext``."""
     return Path(os.environ.get("SEGNEXT_HOME") or Path.home() / ".cache" / "segnext")
-
-
-def log_path() -> Path:
-    """Where Jittor's compiler output goes; ``SEGNEXT_BACKEND_LOG`` names another file."""
-    return Path(os.environ.get("SEGNEXT_BACKEND_LOG") or home() / "jittor.log")
 
 
 def cuda_problem() -> str:
@@ -218,16 +215,18 @@ def _compile_core(cache: Path, announce: Callable[[str], None] | None) -> None:
         if child.returncode == 0 and "ready" in child.stdout:
             stamp.touch()
             return
-    raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {log_path()}")
+    raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {_log_path}")
 
 
-def _move_stderr() -> None:
+def _move_stderr(path: Path) -> None:
     """Points file descriptor 2 at the log for good and gives Python's ``sys.stderr`` a descriptor of its own.
 
     Jittor's C++ side prints to descriptor 2 whenever it compiles an operator, at any time after the import.
     """
-    log_path().parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    global _log_path
+    _log_path = path.absolute()
+    _log_path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stderr.flush()
     screen = os.dup(2)
     os.dup2(log, 2)
@@ -254,7 +253,7 @@ def _import_jittor() -> Any:
         return importlib.import_module("jittor")
     except (Exception, SystemExit) as error:
         raise BackendError(
-            f"Jittor could not be imported ({error}); the compiler's output is in {log_path()}"
+            f"Jittor could not be imported ({error}); the compiler's output is in {_log_path}"
         ) from error
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "TrainConfig",
     "register",
     "resolve",
+    "to_yaml",
 ]
 
 T = TypeVar("T")
@@ -137,9 +138,10 @@ class DatasetConfig:
     batch_size: int = 16  # the recipe's total batch
     pretrained: Optional[str] = "auto"  # what model.pretrained is by default
     test: TestConfig = field(default_factory=TestConfig)
+    profile_size: list[int] = field(default_factory=lambda: [512, 512])  # height and width at which MACs are counted
 
     def check(self) -> None:
-        for key in ("crop", "scale", "ratio_range"):
+        for key in ("crop", "scale", "ratio_range", "profile_size"):
             pair = getattr(self, key)
             _require(len(pair) == 2 and min(pair) > 0, f"dataset.{key}", pair, "two positive numbers")
         for key in ("scale", "crop", "stride"):
@@ -193,7 +195,7 @@ class EvaluationConfig:
     boundary: bool = False
     submission: bool = False
     max_images: Optional[int] = None  # the first N of the split
-    window_batch: int = 1  # sliding windows per pass
+    window_batch: int = 4  # windows, flips or images of one size that run through the model together
 
     def check(self) -> None:
         _require(self.draws >= 1, "evaluation.draws", self.draws, "at least 1")
@@ -306,6 +308,11 @@ def _check(node: Any) -> None:
             _check(value)
     if hasattr(node, "check"):
         node.check()
+
+
+def to_yaml(config: Any) -> str:
+    """The resolved settings as YAML, for ``config.yaml`` of a run folder."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def unknown_key(full_key: str, schema: type[Any]) -> str:

@@ -78,11 +78,13 @@ def train(
             done = batch.iteration + 1
             lr = learning_rate(batch.iteration)
             loss = _accumulate(model, optimiser, batch, seed=seed, micro_batch=micro_batch)
-            norm = optimiser.gradient_norm()  # lazy: computed only where it is read
+            log_now = intervals.due(intervals.log, done)
+            if log_now:
+                norm = optimiser.gradient_norm()
             optimiser.step(lr)
             jt.sync_all()
             meter.add(loss, images=len(batch.images))
-            if intervals.due(intervals.log, done):
+            if log_now:
                 log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())})
             save_now = intervals.due(intervals.checkpoint, done) or signals.received is not None
             if save_now:

@@ -1,0 +1,115 @@
+"""From the configuration to objects; the only place where the names of conf/ meet the library's keyword arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segnext.weights.loading import load_weights
+from segnext.weights.zoo import PREFIX, locate
+
+from segnext.config import DatasetConfig, EvaluationConfig, ModelConfig, TestMode, TrainConfig
+from segnext.data.classes import ClassTable
+from segnext.data.creation import create_dataset
+from segnext.data.datasets import Dataset
+from segnext.data.transforms import TrainingTransform
+from segnext.evaluation.checkpoint import find_checkpoint
+from segnext.evaluation.inference import InferenceSettings
+from segnext.tracking.mirror import Sink
+from segnext.tracking.run_folder import RunFolder
+
+__all__ = [
+    "build_dataset",
+    "build_model",
+    "build_transform",
+    "checkpoint_file",
+    "inference_settings",
+    "pretrained_backbone",
+    "sinks",
+]
+
+
+def build_dataset(config: DatasetConfig, split: str) -> Dataset:
+    """The ``split`` (train, val or test) of the configured dataset."""
+    return create_dataset(
+        config.name,
+        root=config.root,
+        split=split,
+        classes=config.classes,
+        reduce_zero_label=config.reduce_zero_label,
+        val_fraction=config.validation_fraction,
+        split_seed=config.split_seed,
+        size=_pair(config.image_size),
+        length=config.train_images if split == "train" else config.val_images,
+    )
+
+
+def build_transform(config: DatasetConfig) -> TrainingTransform:
+    low, high = config.ratio_range
+    return TrainingTransform(crop=_pair(config.crop), scale=_pair(config.scale), ratio_range=(low, high))
+
+
+def inference_settings(
+    config: DatasetConfig, evaluation: EvaluationConfig | None = None, *, mode: str = "ss"
+) -> InferenceSettings:
+    """How ``dataset.test`` shows images to the model."""
+    test = config.test
+    return InferenceSettings(
+        mode=mode,
+        test_mode="slide" if test.mode is TestMode.slide else "whole",
+        scale=_pair(test.scale),
+        size_divisor=test.size_divisor,
+        crop=_pair(test.crop),
+        stride=_pair(test.stride),
+        window_batch=(evaluation or EvaluationConfig()).window_batch,
+    )
+
+
+def pretrained_backbone(config: ModelConfig) -> Path | None:
+    """The file of ``model.pretrained``, fetched if it is a published one; None when training from scratch.
+
+    Raises:
+        WeightsError: it cannot be had; the message says how to help.
+    """
+    if config.pretrained is None:
+        return None
+    return locate(f"zoo:mscan_{config.name}" if config.pretrained == "auto" else config.pretrained)
+
+
+def checkpoint_file(checkpoint: str | None) -> Path | None:
+    """The weights file that ``checkpoint`` means: a path, a run folder or ``zoo:NAME``; None for None."""
+    if checkpoint is None:
+        return None
+    return locate(checkpoint) if checkpoint.startswith(PREFIX) else find_checkpoint(checkpoint)
+
+
+def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[Sink]:
+    """The mirrors of the event log that ``tracking`` asks for."""
+    return []
+
+
+def build_model(
+    config: ModelConfig, *, num_classes: int, seed: int, backbone: Path | None = None, checkpoint: Path | None = None
+) -> Any:
+    """The model, with a pretrained backbone or the weights of a whole checkpoint; never with a part of either."""
+    from segnext.models.segmenter import create_model  # here, since this brings Jittor up
+
+    model = create_model(
+        config.name,
+        num_classes=num_classes,
+        drop_path=config.drop_path,
+        dropout=config.dropout,
+        nmf_rank=config.ham.rank,
+        nmf_gradient=config.ham.gradient.value,
+        seed=seed,
+    )
+    if checkpoint is not None:
+        load_weights(model, checkpoint, head=config.head.value)
+    elif backbone is not None:
+        load_weights(model, backbone, part="backbone")
+    return model
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    first, second = values
+    return first, second

@@ -1,0 +1,94 @@
+"""The checkpoints of a run: weights for use, and one file from which training goes on exactly.
+
+latest.safetensors          weights after the latest saved iteration
+best.safetensors            weights of the best evaluation
+latest.resume.safetensors   weights, both moments and the iteration: everything that resuming needs, in one file,
+                            so that no crash between two writes can mix two iterations
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from segnext.errors import WeightsError
+from segnext.evaluation.checkpoint import CheckpointInfo
+from segnext.training.optimiser import AdamW
+from segnext.weights.saving import save_weights
+
+__all__ = ["Checkpoints"]
+
+_MODEL = "model/"
+
+
+class Checkpoints:
+    """Saves to and restores from ``folder``.
+
+    Args:
+        info: what the weights files say about themselves; iteration and mIoU are filled in.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Any,
+        optimiser: AdamW,
+        info: CheckpointInfo,
+    ) -> None:
+        self._folder = folder
+        self._model = model
+        self._optimiser = optimiser
+        self._info = info
+        self._best: float | None = None
+
+    @property
+    def resume_file(self) -> Path:
+        return self._folder / "latest.resume.safetensors"
+
+    def save_latest(self, iteration: int) -> None:
+        """Writes the state after ``iteration`` iterations."""
+        arrays = {_MODEL + name: var.numpy() for name, var in self._model.tensors().items()}
+        arrays |= self._optimiser.state()
+        progress = {"iteration": iteration, "steps": self._optimiser.steps}
+        save_weights(arrays, self.resume_file, metadata=progress)
+        self._save("latest.safetensors", iteration)
+
+    def save_if_best(self, iteration: int, miou: float) -> None:
+        """Keeps the weights if ``miou`` beats every evaluation before."""
+        if self._best is None or miou > self._best:
+            self._best = miou
+            self._save("best.safetensors", iteration, miou)
+
+    def _save(self, name: str, iteration: int, miou: float | None = None) -> None:
+        info = replace(self._info, iteration=iteration, mIoU=miou)
+        save_weights(self._model, self._folder / name, metadata=info.to_metadata())
+
+    def restore(self) -> int:
+        """Puts model and optimiser back to the latest saved state; returns the number of iterations done.
+
+        Raises:
+            WeightsError: the file is missing, damaged, or of another model.
+        """
+        if not self.resume_file.is_file():
+            raise WeightsError(f"{self.resume_file} does not exist: the run was stopped before its first checkpoint")
+        try:
+            with safe_open(self.resume_file, framework="numpy") as file:
+                metadata = file.metadata()
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            iteration, steps = int(metadata["iteration"]), int(metadata["steps"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{self.resume_file} is damaged ({error}): start a new run") from error
+        tensors = self._model.tensors()
+        stored = {name[len(_MODEL) :]: array for name, array in arrays.items() if name.startswith(_MODEL)}
+        if {name: tuple(var.shape) for name, var in tensors.items()} != {n: a.shape for n, a in stored.items()}:
+            raise WeightsError(f"{self.resume_file} is of another model: give the model and dataset of that run")
+        for name, var in tensors.items():
+            var.assign(np.ascontiguousarray(stored[name]))
+        self._optimiser.load_state(arrays, steps=steps)
+        best = self._folder / "best.safetensors"
+        self._best = info.mIoU if best.is_file() and (info := CheckpointInfo.read(best)) else None
+        return iteration
