@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
+import importlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from segnext.errors import DataError
 __all__ = ["LABEL_ID_TO_TRAIN_ID", "ConversionReport", "convert_labels", "to_label_ids", "to_train_ids"]
 
 UInt8 = npt.NDArray[np.uint8]
+Drawer = Callable[[str, str, str], None]
 
 _SOURCES = ("_gtFine_labelIds.png", "_gtFine_polygons.json")
 _TARGET = "_gtFine_labelTrainIds.png"
@@ -94,18 +94,14 @@ def convert_labels(
     if not sources:
         raise DataError(f"{base}/{{{','.join(splits)}}} holds no *_gtFine_labelIds.png; unpack gtFine_trainvaltest.zip")
     todo = {target: source for target, source in sources.items() if overwrite or not target.is_file()}
-    if any(source.suffix == ".json" for source in todo.values()) and not _can_draw_polygons():
-        first = next(source for source in todo.values() if source.suffix == ".json")
-        raise DataError(
-            f"{first} has no labelIds file beside it, and drawing polygons needs the package cityscapesscripts: "
-            "`pip install cityscapesscripts`, or unpack gtFine_trainvaltest.zip completely"
-        )
+    polygons = next((source for source in todo.values() if source.suffix == ".json"), None)
+    draw = None if polygons is None else _polygon_drawer(polygons)
     report = ConversionReport(present=len(sources) - len(todo))
     total, done = len(sources), report.present
     if progress is not None:
         progress(done, total)
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        running = {pool.submit(_convert, source, target): source for target, source in todo.items()}
+        running = {pool.submit(_convert, source, target, draw): source for target, source in todo.items()}
         try:
             for future in as_completed(running):
                 _count(report, future)
@@ -137,8 +133,8 @@ def _find_sources(base: Path, splits: tuple[str, ...]) -> dict[Path, Path]:
     return sources
 
 
-def _convert(source: Path, target: Path) -> None:
-    train_ids = _draw_polygons(source) if source.suffix == ".json" else _map_label_ids(source)
+def _convert(source: Path, target: Path, draw: Drawer | None) -> None:
+    train_ids = _map_label_ids(source) if draw is None or source.suffix != ".json" else _draw_polygons(source, draw)
     succeeded, encoded = cv2.imencode(".png", train_ids)
     if not succeeded:
         raise DataError(f"{source} cannot be written as PNG; report this")
@@ -161,26 +157,23 @@ def _map_label_ids(source: Path) -> UInt8:
     return to_train_ids(label_ids)
 
 
-def _can_draw_polygons() -> bool:
-    try:
-        return importlib.util.find_spec("cityscapesscripts.preparation.json2labelImg") is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _draw_polygons(source: Path) -> UInt8:
-    draw = _polygon_drawer()
+def _draw_polygons(source: Path, draw: Drawer) -> UInt8:
     with tempfile.TemporaryDirectory() as folder:  # the package writes to a file name only
         drawn = Path(folder, "label.png")
         try:
             draw(str(source), str(drawn), "trainIds")
         except (Exception, SystemExit) as error:
-            raise DataError(f"{source} cannot be drawn by cityscapesscripts: {error}; unpack it again") from error
+            raise DataError(f"{source} cannot be drawn by cityscapesscripts: {error!r}; unpack it again") from error
         return read_label(drawn)
 
 
-@functools.cache
-def _polygon_drawer() -> Callable[[str, str, str], None]:
-    module = importlib.import_module("cityscapesscripts.preparation.json2labelImg")
-    drawer: Callable[[str, str, str], None] = module.json2labelImg
+def _polygon_drawer(needed_for: Path) -> Drawer:
+    try:
+        module = importlib.import_module("cityscapesscripts.preparation.json2labelImg")
+    except ImportError as error:
+        raise DataError(
+            f"{needed_for} has no labelIds file beside it, and drawing polygons needs the package cityscapesscripts "
+            f"({error}): `pip install cityscapesscripts`, or unpack gtFine_trainvaltest.zip completely"
+        ) from error
+    drawer: Drawer = module.json2labelImg
     return drawer

@@ -118,12 +118,12 @@ def test_polygons_are_drawn_by_the_package(tmp_path: Path, monkeypatch: pytest.M
         drawn.append((Path(source), encoding))
         cv2.imwrite(target, np.full((2, 2), 13, np.uint8))
 
-    module = types.SimpleNamespace(json2labelImg=draw)
-    monkeypatch.setattr(cityscapes, "_can_draw_polygons", lambda: True)
-    monkeypatch.setattr(cityscapes.importlib, "import_module", lambda name: module)
-    cityscapes._polygon_drawer.cache_clear()
+    module = types.ModuleType("cityscapesscripts.preparation.json2labelImg")
+    module.json2labelImg = draw  # type: ignore[attr-defined]
+    for name in ("cityscapesscripts", "cityscapesscripts.preparation"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     report = convert_labels(tmp_path)
-    cityscapes._polygon_drawer.cache_clear()
     # where there are labelIds, they are taken
     assert report.converted == 2
     assert drawn == [(alone, "trainIds")]
