@@ -75,16 +75,16 @@ def _draw_scene(rng: Rng, size: tuple[int, int]) -> Sample:
     image = _ground(rng, size)
     label = np.zeros(size, np.uint8)
     unit = min(size)
-    for _ in range(int(rng.integers(3, 6))):
+    for _ in range(int(rng.integers(2, 5))):
         kind = int(rng.integers(1, len(SHAPES)))
         form, texture = _KINDS[kind - 1]
         # centres keep to the picture's inside, so that most of an object is seen
         centre = rng.uniform(0.12, 0.88, 2) * (height, width)
         y, x = _own_coordinates(size, centre, rng.uniform(0, 2 * np.pi))
-        radius = unit * rng.uniform(0.17, 0.28)
+        radius = unit * rng.uniform(0.2, 0.32)
         inside = form(y / radius, x / radius)
         first, second = _two_colours(rng, kind)
-        weave = texture(y, x, unit * rng.uniform(0.055, 0.075))[..., None]
+        weave = texture(y, x, unit * rng.uniform(0.06, 0.085))[..., None]
         image = np.where(inside[..., None], np.where(weave, first, second), image)
         label[inside] = kind
     image = image * _light(rng, size)[..., None] + rng.normal(0, rng.uniform(3, 10), image.shape)

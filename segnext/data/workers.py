@@ -204,9 +204,9 @@ def _shut_down(owner: int, processes: list[subprocess.Popen[bytes]], task_fd: in
 
 def _anonymous_file(size: int) -> int:
     """A descriptor of a file without a name, in memory where the system can; sparse, so unused bytes cost nothing."""
-    if hasattr(os, "memfd_create"):
+    try:
         fd = os.memfd_create("segnext-loader")
-    else:
+    except (AttributeError, OSError):  # another system than Linux, or a sandbox that forbids it
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)

@@ -120,6 +120,14 @@ class TestSharedMemory:
                 addresses.add(batch.images.ctypes.data)
         assert len(addresses) <= 4
 
+    def test_a_temporary_file_serves_where_memory_files_are_forbidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forbidden(name: str) -> int:
+            raise OSError(38, "Function not implemented")
+
+        monkeypatch.setattr(os, "memfd_create", forbidden)
+        with training(workers=1) as loader:
+            assert_equal(list(loader), list(training()))
+
 
 class TestTrouble:
     @pytest.mark.parametrize("workers", [0, 2])
