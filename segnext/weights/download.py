@@ -60,7 +60,7 @@ def fetch(
     download: Download,
     *,
     attempts: int = 5,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], None] | None = None,
     progress: bool | None = None,
 ) -> None:
     """Downloads a file, or the rest of it. Several processes may ask for one file: one fetches, the others wait.
@@ -68,7 +68,7 @@ def fetch(
     Args:
         download: from where to where.
         attempts: before giving up; attempts that received something do not count.
-        wait: called with the seconds between attempts.
+        wait: called with the seconds between attempts, instead of sleeping.
         progress: show a bar on the terminal; None does when standard error is one.
 
     Raises:
@@ -88,7 +88,7 @@ def fetch(
                 failed = 0 if _size(download.part) > before else failed + 1
                 if failed >= attempts:
                     raise WeightsError(f"{download.url}: no connection after {attempts} attempts ({error})") from error
-                wait(min(2.0**failed, 30.0))
+                (wait or time.sleep)(min(2.0 ** (failed - 1), 30.0))
             except requests.RequestException as error:
                 raise WeightsError(f"{download.url}: {error}") from error
             except OSError as error:  # the disk is full or read-only; requests' own errors came before
@@ -153,6 +153,7 @@ def _attempt(download: Download, advance: Callable[[int, int | None], None]) -> 
             _write_version(download, response)
         total = _total(response)
         advance(offset, total)
+        response.raw.enforce_content_length = False  # keep the last bytes before a break; sizes are compared below
         with download.part.open("ab" if resumed else "wb") as file:
             try:
                 for chunk in response.iter_content(_CHUNK):
