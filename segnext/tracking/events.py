@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from segnext.errors import TrainingError
 from segnext.tracking.run_folder import strict_json
 
-__all__ = ["Event", "EventLog", "last_iteration", "read_events", "series"]
+__all__ = ["Event", "EventLog", "all_events", "read_events", "series"]
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class EventLog:
         return TrainingError(f"cannot write {self.path} ({error.strerror}): free disk space, then resume the run")
 
 
-def _parsed(path: Path) -> Iterator[Event]:
-    """Every whole record in the order written; damaged lines are skipped."""
+def all_events(path: str | Path) -> Iterator[Event]:
+    """Every whole record in the order written, also those that no longer count; damaged lines are skipped."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return
     for line in lines:
@@ -123,16 +123,11 @@ def read_events(path: str | Path) -> list[Event]:
     iteration from which the run was resumed are left out.
     """
     events: list[Event] = []
-    for event in _parsed(Path(path)):
+    for event in all_events(path):
         if event.kind == "start" and events:
             events = [earlier for earlier in events if earlier.iteration <= event.iteration]
         events.append(event)
     return events
-
-
-def last_iteration(path: str | Path) -> int:
-    """The highest iteration ever logged, records that no longer count included; 0 when there is none."""
-    return max((event.iteration for event in _parsed(Path(path))), default=0)
 
 
 def series(events: Iterable[Event], name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segnext.errors import TrainingError
-from segnext.tracking.events import Event, EventLog, last_iteration, read_events, series
+from segnext.tracking.events import Event, EventLog, all_events, read_events, series
 
 
 def write(path: Path, *events: Event) -> None:
@@ -66,10 +66,11 @@ def test_after_a_resume_the_curve_has_one_value_per_iteration(tmp_path: Path) ->
     assert path.read_text().count("\n") == 9  # nothing is ever taken out of the file
 
 
-def test_the_last_iteration_counts_records_that_a_resume_took_back(tmp_path: Path) -> None:
+def test_records_that_a_resume_took_back_can_still_be_read(tmp_path: Path) -> None:
     write(tmp_path / "e", Event(9, "train"), Event(4, "start"), Event(5, "train"))
-    assert last_iteration(tmp_path / "e") == 9
-    assert last_iteration(tmp_path / "missing") == 0
+    assert [event.iteration for event in all_events(tmp_path / "e")] == [9, 4, 5]
+    assert [event.iteration for event in read_events(tmp_path / "e")] == [4, 5]
+    assert read_events(tmp_path / "missing") == []
 
 
 def test_a_missing_metric_gives_an_empty_series() -> None:
