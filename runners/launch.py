@@ -25,10 +25,13 @@ __all__ = ["runner"]
 T = TypeVar("T")
 
 
-def runner(name: str, schema: type[T]) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
+def runner(
+    name: str, schema: type[T], *, finish: Callable[[], None] | None = None
+) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
     """Makes a command of a function: composes conf/NAME.yaml with the command line and passes a checked ``schema``.
 
     The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
+    ``finish`` is called once after it, or after all of its calls in a `-m` command.
     """
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
@@ -48,6 +51,8 @@ def runner(name: str, schema: type[T]) -> Callable[[Callable[[T], int | None]], 
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
                 errors.append(ConfigError(_explain(error, schema)))
+            if finish is not None:
+                finish()
             for message in errors:
                 print(f"error: {message}", file=sys.stderr)
             sys.exit(max([*codes, *(error.exit_code for error in errors)], default=0))

@@ -19,6 +19,8 @@ from segnext.errors import ConfigError
 from segnext.models.variants import get_variant
 
 __all__ = [
+    "ConvertConfig",
+    "CountFormat",
     "DatasetConfig",
     "EvaluateConfig",
     "EvaluationConfig",
@@ -26,6 +28,7 @@ __all__ = [
     "PaperFigures",
     "PredictConfig",
     "PrepareConfig",
+    "ProfileConfig",
     "ScheduleConfig",
     "TrackingConfig",
     "TrainConfig",
@@ -63,6 +66,17 @@ class TestMode(Enum):
 class Mode(Enum):
     ss = "ss"
     ms = "ms"
+
+
+class Spelling(Enum):
+    official = "official"
+    mmseg = "mmseg"
+
+
+class CountFormat(Enum):
+    table = "table"
+    markdown = "markdown"
+    json = "json"
 
 
 class WandbMode(Enum):
@@ -245,6 +259,49 @@ class PrepareConfig:
 
 
 @dataclass
+class ExpectedModel:
+    """The model group, of which converting needs the name alone."""
+
+    name: Optional[str] = None  # null: the file tells
+    pretrained: Optional[str] = None
+    paper: dict[str, PaperFigures] = field(default_factory=dict)
+
+    def check(self) -> None:
+        if self.name is not None:
+            get_variant(self.name)
+
+
+@dataclass
+class ConvertConfig:
+    """`python -m runners.convert`."""
+
+    input: str = MISSING  # a weights file, a run folder, or zoo:NAME
+    output: str = MISSING  # .safetensors, .pkl or .pth
+    spelling: Spelling = Spelling.official
+    model: ExpectedModel = field(default_factory=ExpectedModel)
+    num_classes: Optional[int] = None  # insist on this number; null: the file tells
+
+
+@dataclass
+class ProfileConfig:
+    """`python -m runners.profile`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    height: Optional[int] = None  # pixels; null: those of dataset.profile_size
+    width: Optional[int] = None
+    num_classes: Optional[int] = None  # null: the dataset's
+    depth: int = 0  # levels of modules to list
+    format: CountFormat = CountFormat.table
+
+    def check(self) -> None:
+        _require(self.depth >= 0, "depth", self.depth, "a number of levels, 0 for none")
+        for key in ("height", "width", "num_classes"):
+            value = getattr(self, key)
+            _require(value is None or value >= 1, key, value, "at least 1")
+
+
+@dataclass
 class EvaluateConfig(CommonConfig):
     name: str = MISSING
     checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
@@ -276,6 +333,8 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="convert_schema", node=ConvertConfig)
+    store.store(name="profile_schema", node=ProfileConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="predict_schema", node=PredictConfig)
 
