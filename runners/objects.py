@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from segnext import backend
 from segnext.config import CommonConfig, DatasetConfig, ModelConfig, TestConfig
+from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.errors import ConfigError
@@ -18,7 +19,17 @@ from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.inference import InferenceSettings
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["inference_settings", "load_model", "open_dataset", "open_run_folder", "recorded", "require_fit"]
+__all__ = [
+    "inference_settings",
+    "known_classes",
+    "load_model",
+    "open_dataset",
+    "open_run_folder",
+    "recorded",
+    "require_fit",
+]
+
+_CLASSES = {"ade": ADE, "cityscapes": CITYSCAPES, "camvid": CAMVID, "shapes": SHAPES}
 
 
 def open_dataset(config: DatasetConfig, split: str) -> Dataset:
@@ -29,11 +40,20 @@ def open_dataset(config: DatasetConfig, split: str) -> Dataset:
         split=split,
         classes=config.classes,
         reduce_zero_label=config.reduce_zero_label,
-        val_fraction=config.validation_fraction,
+        validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
         size=(config.image_size[0], config.image_size[1]),
         length=config.train_images if split == "train" else config.val_images,
     )
+
+
+def known_classes(config: DatasetConfig) -> ClassTable:
+    """Names and colours of the dataset's classes, without its files (``folder``: of its yaml file)."""
+    if config.name in _CLASSES:
+        return _CLASSES[config.name]
+    if config.classes is None:
+        raise ConfigError("dataset.classes is not set: name the yaml file with the names of the classes")
+    return load_class_table(config.classes)
 
 
 def inference_settings(config: TestConfig, *, mode: str = "ss", window_batch: int = 1) -> InferenceSettings:

@@ -1,0 +1,124 @@
+"""Segments images: `python -m runners.predict input='photos/*.jpg' checkpoint=zoo:tiny_ade`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from runners.launch import runner
+from runners.objects import inference_settings, known_classes, open_run_folder, recorded
+from segnext import backend
+from segnext.config import PredictConfig
+from segnext.data.classes import ClassTable
+from segnext.data.reading import read_image
+from segnext.errors import SegNeXtError
+from segnext.evaluation.checkpoint import open_checkpoint
+from segnext.evaluation.files import find_images, result_names
+from segnext.evaluation.segmenter import Segmenter
+from segnext.tracking.run_folder import strict_json, write_atomically
+from segnext.visualize import label_png, legend, overlay, present_classes
+
+
+@runner("predict", PredictConfig)
+def main(config: PredictConfig) -> int:
+    console = Console(highlight=False)
+    files = find_images(config.input)
+    segmenter = _segmenter(config)
+    folder = open_run_folder(config, config.name)
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    columns = (TextColumn("predicting"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+    with recorded(folder), Progress(*columns, console=console, transient=True) as bar:
+        for file, name in bar.track(list(zip(files, result_names(files), strict=True))):
+            try:
+                done.append(_predict(segmenter, file, folder.path / name, alpha=config.alpha))
+            except SegNeXtError as error:
+                failed.append({"input": str(file), "error": str(error)})
+                print(f"error: {error}", file=sys.stderr)
+        record = {"checkpoint": config.checkpoint, "images": done, "failed": failed}
+        write_atomically(folder.path / "predictions.json", strict_json(record, indent=2) + "\n")
+    _show(console, done)
+    console.print(f"{len(done)} of {len(files)} images segmented: {folder.path}", soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _segmenter(config: PredictConfig) -> Segmenter:
+    """The checkpoint's model; a foreign checkpoint is what ``model`` and ``dataset`` say it is."""
+    path, info = open_checkpoint(config.checkpoint)
+    settings = info.settings if info is not None else inference_settings(config.dataset.test)
+    if config.test_mode is not None:
+        settings = replace(settings, test_mode=config.test_mode.value)
+    if config.scale is not None:
+        settings = replace(settings, scale=(config.scale[0], config.scale[1]))
+    backend.start(config.device.value, announce=print)
+    return Segmenter.from_checkpoint(
+        path,
+        model=config.model.name if info is None else info.model,
+        classes=known_classes(config.dataset) if info is None else info.classes,
+        settings=replace(settings, mode=config.mode.value, window_batch=1),
+        nmf_rank=config.model.ham.rank if info is None else info.nmf_rank,
+        device=config.device.value,
+        seed=config.seed,
+    )
+
+
+def _predict(segmenter: Segmenter, file: Path, target: Path, *, alpha: float) -> dict[str, Any]:
+    """Writes ``<target>_label.png`` and ``<target>_overlay.png``; returns what predictions.json says of the image."""
+    image = read_image(file)
+    labels = segmenter.predict(image)
+    classes = segmenter.classes
+    label_file, overlay_file = (target.with_name(f"{target.name}_{kind}.png") for kind in ("label", "overlay"))
+    label_png(labels, classes.palette).save(label_file)
+    Image.fromarray(_overlay_with_legend(image, labels, classes, alpha=alpha)).save(overlay_file)
+    shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
+    present = present_classes(labels, classes=len(classes))
+    return {
+        "input": str(file),
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "label": label_file.name,
+        "overlay": overlay_file.name,
+        "shares": {classes.names[k].strip(): float(shares[k]) for k in present},
+    }
+
+
+def _overlay_with_legend(
+    image: NDArray[np.uint8], labels: NDArray[np.int32], classes: ClassTable, *, alpha: float
+) -> NDArray[np.uint8]:
+    """The coloured image above the names of the classes in it, letters in proportion to the image."""
+    picture = overlay(image, labels, classes.palette, alpha)
+    width = max(picture.shape[1], 240)
+    strip = legend(
+        classes.names,
+        classes.palette,
+        classes=present_classes(labels, classes=len(classes)),
+        width=width,
+        size=int(np.clip(width // 50, 12, 64)),
+    )
+    page = np.full((len(picture) + len(strip), width, 3), 255, np.uint8)
+    page[: len(picture), : picture.shape[1]] = picture
+    page[len(picture) :] = strip
+    return page
+
+
+def _show(console: Console, images: Sequence[dict[str, Any]], *, rows: int = 20) -> None:
+    """One line per image with its largest classes, in per cent."""
+    for record in images[:rows]:
+        largest = list(record["shares"].items())[:4]
+        text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest)
+        console.print(f"{Path(record['input']).name}: {text}", no_wrap=True, overflow="ellipsis")
+    if len(images) > rows:
+        console.print(f"… and {len(images) - rows} more, see predictions.json")
+
+
+if __name__ == "__main__":
+    main()
