@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from runners.build import build_dataset, inference_settings
 from runners.launch import runner
-from runners.objects import inference_settings, load_model, open_dataset, open_run_folder, recorded, require_fit
+from runners.trained import load_model, open_run_folder, recorded, require_fit
 from segnext.config import EvaluateConfig, PaperFigures
 from segnext.data.datasets import Dataset, Sample
 from segnext.evaluation.checkpoint import open_checkpoint
@@ -24,12 +25,12 @@ from segnext.tracking.console import class_table
 @runner("evaluate", EvaluateConfig)
 def main(config: EvaluateConfig) -> None:
     console = Console(highlight=False, soft_wrap=False)
-    dataset = open_dataset(config.dataset, config.split)
+    dataset = build_dataset(config.dataset, config.split)
     if config.evaluation.submission:
         require_benchmark(config.dataset.name)
     path, info = open_checkpoint(config.checkpoint)
     require_fit(info, model=config.model.name, dataset=dataset, checkpoint=config.checkpoint)
-    model = load_model(config.model, path, num_classes=len(dataset.classes), device=config.device.value, info=info)
+    model = load_model(config, path, info, num_classes=len(dataset.classes))
     folder = open_run_folder(config, config.name)
     with recorded(folder):
         writer = (
@@ -56,7 +57,7 @@ def _evaluate_draws(
     """One result per draw of the random bases; the first draw goes into the submission."""
     options = config.evaluation
     images = min(len(dataset), options.max_images or len(dataset))
-    settings = inference_settings(config.dataset.test, mode=config.mode.value, window_batch=options.window_batch)
+    settings = inference_settings(config.dataset, options, mode=config.mode.value)
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
 
     def one(draw: int) -> EvaluationResult:
@@ -109,8 +110,10 @@ def _show(
 
 def _beside_paper(paper: PaperFigures, miou: float, config: EvaluateConfig) -> str:
     published = getattr(paper, f"mIoU_{config.mode.value}")
-    text = f"paper, {config.mode.value}: mIoU {published:.1f} %, ours is {100 * miou - published:+.2f} points away"
-    return text if config.evaluation.max_images is None else f"{text} (on {config.evaluation.max_images} images only)"
+    text = f"paper: {published:.1f} %, difference {100 * miou - published:+.2f} points"
+    if config.evaluation.max_images is not None or config.split != "val":
+        text += " (the paper's is of the whole validation set)"
+    return text
 
 
 def _percent(fraction: float) -> str:

@@ -14,8 +14,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from runners.build import inference_settings
 from runners.launch import runner
-from runners.objects import inference_settings, known_classes, open_run_folder, recorded
+from runners.trained import known_classes, open_run_folder, recorded
 from segnext import backend
 from segnext.config import PredictConfig
 from segnext.data.classes import ClassTable
@@ -54,7 +55,7 @@ def main(config: PredictConfig) -> int:
 def _segmenter(config: PredictConfig) -> Segmenter:
     """The checkpoint's model; a foreign checkpoint is what ``model`` and ``dataset`` say it is."""
     path, info = open_checkpoint(config.checkpoint)
-    settings = info.settings if info is not None else inference_settings(config.dataset.test)
+    settings = info.settings if info is not None else inference_settings(config.dataset)
     if config.test_mode is not None:
         settings = replace(settings, test_mode=config.test_mode.value)
     if config.scale is not None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+from segnext import figures
 from segnext.data.classes import ClassTable
 from segnext.evaluation.evaluator import EvaluationResult
 
@@ -71,6 +72,7 @@ def write_tables(folder: Path, result: EvaluationResult, classes: ClassTable) ->
         writer.writerow(["label \\ prediction", *names])
         for name, row in zip(names, result.confusion.matrix.tolist(), strict=True):
             writer.writerow([name, *row])
+    figures.save(figures.plot_confusion(result.confusion.matrix, names), folder / "confusion.png")
     result.per_image.save(folder / "per_image.npz")
 
 

@@ -1,4 +1,4 @@
-"""From the configuration to the objects of the library: what several runners build alike."""
+"""What evaluate and predict share: a trained model, the classes it knows, and the folder of what comes out."""
 
 from __future__ import annotations
 
@@ -7,44 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from runners.build import build_model
 from segnext import backend
-from segnext.config import CommonConfig, DatasetConfig, ModelConfig, TestConfig
+from segnext.config import CommonConfig, DatasetConfig, to_yaml
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
-from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.errors import ConfigError
 from segnext.evaluation.checkpoint import CheckpointInfo
-from segnext.evaluation.inference import InferenceSettings
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = [
-    "inference_settings",
-    "known_classes",
-    "load_model",
-    "open_dataset",
-    "open_run_folder",
-    "recorded",
-    "require_fit",
-]
+__all__ = ["known_classes", "load_model", "open_run_folder", "recorded", "require_fit"]
 
 _CLASSES = {"ade": ADE, "cityscapes": CITYSCAPES, "camvid": CAMVID, "shapes": SHAPES}
-
-
-def open_dataset(config: DatasetConfig, split: str) -> Dataset:
-    """The images of one split; raises DataError or ConfigError when they are not there."""
-    return create_dataset(
-        config.name,
-        root=config.root,
-        split=split,
-        classes=config.classes,
-        reduce_zero_label=config.reduce_zero_label,
-        validation_fraction=config.validation_fraction,
-        split_seed=config.split_seed,
-        size=(config.image_size[0], config.image_size[1]),
-        length=config.train_images if split == "train" else config.val_images,
-    )
 
 
 def known_classes(config: DatasetConfig) -> ClassTable:
@@ -54,19 +28,6 @@ def known_classes(config: DatasetConfig) -> ClassTable:
     if config.classes is None:
         raise ConfigError("dataset.classes is not set: name the yaml file with the names of the classes")
     return load_class_table(config.classes)
-
-
-def inference_settings(config: TestConfig, *, mode: str = "ss", window_batch: int = 1) -> InferenceSettings:
-    """How the dataset's images are shown to a model."""
-    return InferenceSettings(
-        mode=mode,
-        test_mode=config.mode.value,
-        scale=(config.scale[0], config.scale[1]),
-        size_divisor=config.size_divisor,
-        crop=(config.crop[0], config.crop[1]),
-        stride=(config.stride[0], config.stride[1]),
-        window_batch=window_batch,
-    )
 
 
 def require_fit(info: CheckpointInfo | None, *, model: str, dataset: Dataset, checkpoint: str) -> None:
@@ -82,24 +43,18 @@ def require_fit(info: CheckpointInfo | None, *, model: str, dataset: Dataset, ch
         )
 
 
-def load_model(
-    config: ModelConfig, path: Path, *, num_classes: int, device: str, info: CheckpointInfo | None = None
-) -> Any:
-    """The model of ``config`` with the weights of ``path``, on ``device``; WeightsError unless they fit completely."""
-    backend.start(device, announce=print)
-    from segnext.models.segmenter import create_model  # these import Jittor
-    from segnext.weights.loading import load_weights
-
-    rank = info.nmf_rank if info is not None else config.ham.rank
-    model = create_model(config.name, num_classes=num_classes, nmf_rank=rank)
-    load_weights(model, path)
-    return model
+def load_model(config: CommonConfig, path: Path, info: CheckpointInfo | None, *, num_classes: int) -> Any:
+    """The model of ``config.model`` with the weights of ``path``; WeightsError unless they fit completely."""
+    backend.start(config.device.value, announce=print)
+    if info is not None:
+        config.model.ham.rank = info.nmf_rank
+    return build_model(config.model, num_classes=num_classes, seed=config.seed, checkpoint=path)
 
 
 def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
     """A new folder below ``output_dir``, or the one named by ``run_folder``, holding the resolved configuration."""
     folder = RunFolder.adopt(config.run_folder) if config.run_folder else RunFolder.create(config.output_dir, name)
-    folder.write_config(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    folder.write_config(to_yaml(config))
     return folder
 
 
