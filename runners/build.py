@@ -37,7 +37,7 @@ def build_dataset(config: DatasetConfig, split: str) -> Dataset:
         split=split,
         classes=config.classes,
         reduce_zero_label=config.reduce_zero_label,
-        val_fraction=config.validation_fraction,
+        validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
         size=_pair(config.image_size),
         length=config.train_images if split == "train" else config.val_images,
