@@ -29,6 +29,7 @@ __all__ = [
     "PredictConfig",
     "PrepareConfig",
     "ProfileConfig",
+    "ReportConfig",
     "ScheduleConfig",
     "TrackingConfig",
     "TrainConfig",
@@ -302,6 +303,19 @@ class ProfileConfig:
 
 
 @dataclass
+class ReportConfig:
+    """`python -m runners.report FOLDER` or `python -m runners.report compare A B`."""
+
+    path: Optional[str] = None  # a sweep's folder, or any folder with runs below it
+    output: Optional[str] = None  # where the page goes; null: PATH/report
+    compare: list[str] = field(default_factory=list)  # two folders of evaluations
+    draws: int = 5000  # bootstrap draws of a comparison
+
+    def check(self) -> None:
+        _require(self.draws >= 1, "draws", self.draws, "at least 1")
+
+
+@dataclass
 class EvaluateConfig(CommonConfig):
     name: str = MISSING
     checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
@@ -335,6 +349,7 @@ def register() -> None:
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="convert_schema", node=ConvertConfig)
     store.store(name="profile_schema", node=ProfileConfig)
+    store.store(name="report_schema", node=ReportConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="predict_schema", node=PredictConfig)
 

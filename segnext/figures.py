@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from segnext.tracking.events import Event
 
-__all__ = ["COLOURS", "Point", "pareto_front", "plot_confusion", "plot_cost", "plot_curves", "save"]
+__all__ = ["COLOURS", "Point", "pareto_front", "plot_confusion", "plot_cost", "plot_curves", "plot_scores", "save"]
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
@@ -193,7 +193,9 @@ def plot_cost(
             )
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    low, high = axis.get_xlim()
+    digits = "123456789" if high < 8 * low else "25"  # which of the ticks between powers of ten get a number
+    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
     axis.set_xlabel("G multiply-accumulates (the paper's FLOPs), log scale")
     axis.set_ylabel("mIoU, %")
     axis.set_title(title)
@@ -227,9 +229,7 @@ def _figure(width: float, height: float) -> Figure:
 def _colormap() -> Any:
     import matplotlib
 
-    colours = matplotlib.colormaps["cividis"].copy()
-    colours.set_bad("#d9d9d9")
-    return colours
+    return matplotlib.colormaps["cividis"].with_extremes(bad="#d9d9d9")
 
 
 def _tidy(axis: Axes) -> None:
@@ -253,3 +253,32 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _short(name: str, length: int) -> str:
     name = name.strip()
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def plot_scores(curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]], *, title: str = "") -> Figure:
+    """mIoU (fractions in, per cent shown) of several runs over the iterations; ``curves`` maps label → (x, y)."""
+    figure = _figure(8, 4.5)
+    axis: Axes = figure.subplots()
+    for place, (label, (iterations, miou)) in enumerate(curves.items()):
+        if len(miou):
+            style = ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
+            axis.plot(
+                iterations,
+                100 * miou,
+                color=COLOURS[place % len(COLOURS)],
+                ls=style,
+                lw=2,
+                marker="o",
+                ms=3,
+                label=label,
+            )
+    axis.set_xlabel("iteration")
+    axis.set_ylabel("validation mIoU, %")
+    axis.set_title(title)
+    if axis.lines:
+        axis.set_ylim(bottom=0)
+        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    else:
+        axis.annotate("no evaluation yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
+    _tidy(axis)
+    return figure

@@ -18,10 +18,9 @@ from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import Tracker
 from segnext.tracking.wandb_sink import WandbSink, replay
+from tests.tracking.wandb_server import WandbServer
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from wandb_server import WandbServer  # noqa: E402
 
 NAMES = ("sky", "bed ")
 PALETTE = np.array([[70, 130, 180], [128, 64, 128]], np.uint8)
