@@ -38,6 +38,7 @@ def build_dataset(config: DatasetConfig, split: str) -> Dataset:
         classes=config.classes,
         reduce_zero_label=config.reduce_zero_label,
         validation_fraction=config.validation_fraction,
+        split_files=config.split_files,
         split_seed=config.split_seed,
         size=_pair(config.image_size),
         length=config.train_images if split == "train" else config.val_images,

@@ -26,7 +26,7 @@ Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Rng = np.random.Generator
 
-_HUE_SPREAD = 0.11
+_HUE_SPREAD = 0.12
 """Standard deviation of an object's hue about its class's, in turns; classes are 0.2 apart."""
 
 _STREAMS = {"train": 0, "val": 1, "test": 2}
@@ -120,7 +120,7 @@ def _smooth_noise(rng: Rng, size: tuple[int, int], cells: int) -> Float64:
 
 def _ground(rng: Rng, size: tuple[int, int]) -> Float64:
     clouds = _smooth_noise(rng, size, int(rng.integers(4, 12)))[..., None]
-    first, second = (_rgb(rng.random(), rng.uniform(0, 0.3), rng.uniform(40, 230)) for _ in range(2))
+    first, second = (_rgb(rng.random(), rng.uniform(0, 0.4), rng.uniform(40, 230)) for _ in range(2))
     mixed: Float64 = clouds * first + (1 - clouds) * second
     return mixed
 
