@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segnext.weights.loading import load_weights
-from segnext.weights.zoo import PREFIX, locate
-
 from segnext.config import DatasetConfig, EvaluationConfig, ModelConfig, TestMode, TrainConfig
 from segnext.data.classes import ClassTable
 from segnext.data.creation import create_dataset
@@ -17,6 +14,8 @@ from segnext.evaluation.checkpoint import find_checkpoint
 from segnext.evaluation.inference import InferenceSettings
 from segnext.tracking.mirror import Sink
 from segnext.tracking.run_folder import RunFolder
+from segnext.weights.loading import load_weights
+from segnext.weights.zoo import PREFIX, locate
 
 __all__ = [
     "build_dataset",
