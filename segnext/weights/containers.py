@@ -15,6 +15,7 @@ import hashlib
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,16 @@ JITTOR_MARK = b"HCAJSLHD"
 TORCH_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 _SHA1_BYTES = 20
+_ZIP_ERRORS = (  # what zipfile raises for damaged archives, depending on which bytes are wrong
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _SAFETENSORS_DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -118,13 +129,13 @@ def _open_torch_zip(path: Path) -> Any:
             raise WeightsError(f"{path} is a TorchScript program, not weights: save its state_dict() and load that")
         order = archive.read(f"{folder}/byteorder") if f"{folder}/byteorder" in names else b"little"
         program = archive.read(pickles[0])
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except _ZIP_ERRORS as error:
         raise _damaged(path, error) from error
 
     def read_storage(key: str, dtype: np.dtype[Any], elements: int) -> npt.NDArray[Any]:
         try:
             raw = archive.read(f"{folder}/data/{key}")
-        except (KeyError, zipfile.BadZipFile, OSError, EOFError) as error:
+        except _ZIP_ERRORS as error:
             raise _damaged(path, error) from error
         return _elements(path, raw, dtype, elements, little=order == b"little")
 
@@ -140,7 +151,7 @@ def _open_torch_legacy(path: Path) -> Any:
             raise _damaged(path, f"storage {key} is missing")
         with path.open("rb") as file:
             file.seek(positions[key])
-            raw = file.read(elements * dtype.itemsize)
+            raw = file.read(min(elements * dtype.itemsize, path.stat().st_size))
         return _elements(path, raw, dtype, elements, little=little)
 
     sizes: dict[str, int] = {}
@@ -166,8 +177,9 @@ def _open_torch_legacy(path: Path) -> Any:
             positions[str(key)] = file.tell()
             if elements < 0 or str(key) not in sizes:
                 raise _damaged(path, f"storage {key} is not described")
-            if file.seek(elements * sizes[str(key)], io.SEEK_CUR) > end:
+            if elements * sizes[str(key)] > end - file.tell():
                 raise _damaged(path, "it ends too early")
+            file.seek(elements * sizes[str(key)], io.SEEK_CUR)
     return result
 
 

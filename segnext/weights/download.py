@@ -59,7 +59,7 @@ class _BrokenOffError(Exception):
 def fetch(
     download: Download,
     *,
-    attempts: int = 5,
+    attempts: int = 4,
     wait: Callable[[float], None] | None = None,
     progress: bool | None = None,
 ) -> None:
@@ -87,7 +87,9 @@ def fetch(
             except (_BrokenOffError, requests.ConnectionError, requests.Timeout) as error:
                 failed = 0 if _size(download.part) > before else failed + 1
                 if failed >= attempts:
-                    raise WeightsError(f"{download.url}: no connection after {attempts} attempts ({error})") from error
+                    raise WeightsError(
+                        f"{download.url}: no connection after {attempts} attempts ({_brief(error)})"
+                    ) from error
                 (wait or time.sleep)(min(2.0 ** (failed - 1), 30.0))
             except requests.RequestException as error:
                 raise WeightsError(f"{download.url}: {error}") from error
@@ -167,6 +169,13 @@ def _attempt(download: Download, advance: Callable[[int, int | None], None]) -> 
     if total is not None and size != total:
         raise _BrokenOffError(f"received {size} of {total} bytes")
     _complete(download)
+
+
+def _brief(error: Exception) -> str:
+    """The innermost reason; requests wraps it in the reports of two other libraries."""
+    inner = error.args[0] if error.args else error
+    reason = getattr(inner, "reason", inner)
+    return str(reason).rsplit("): ", 1)[-1] if "Connection" in str(reason) else str(reason)
 
 
 def _complete(download: Download) -> None:

@@ -415,6 +415,7 @@ _OPAQUE = frozenset(
         ("pathlib", "PosixPath"),
         ("pathlib", "PurePosixPath"),
         ("pathlib", "WindowsPath"),
+        ("jseg.config.config", "Config"),
         ("mmcv.utils.config", "ConfigDict"),
         ("mmengine.config.config", "ConfigDict"),
         _HISTORY,

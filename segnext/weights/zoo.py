@@ -21,6 +21,7 @@ PREFIX = "zoo:"
 
 _JITTOR_HUB = "https://cg.cs.tsinghua.edu.cn/jittor/assets/build/checkpoints/"
 _TSINGHUA_CLOUD = "https://cloud.tsinghua.edu.cn/f/{}/?dl=1"
+_PAGES = "https://github.com/Jittor/JSeg and https://github.com/Visual-Attention-Network/SegNeXt"
 _BACKBONE_FOLDER = "https://cloud.tsinghua.edu.cn/d/c15b25a6745946618462/"
 
 # SegNeXt README, columns "Download"
@@ -46,7 +47,7 @@ class ZooFile:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A checkpoint of the zoo: any one of ``files`` will do, the first is preferred; ``page`` lists them."""
+    """A checkpoint of the zoo: any one of ``files`` will do, the first is preferred; ``page`` is who publishes them."""
 
     files: tuple[ZooFile, ...]
     page: str
@@ -58,7 +59,7 @@ def _segmentation(size: str, dataset: str) -> ZooEntry:
     stem = f"segnext_{size}_{crop}_160k"
     cloud = _TSINGHUA_CLOUD.format(_CLOUD_FILES[f"{size}_{dataset}"])
     files = (ZooFile(f"{stem}.pkl", f"{_JITTOR_HUB}{stem}.pkl"), ZooFile(f"{stem}.pth", cloud))
-    return ZooEntry(files, "https://github.com/Visual-Attention-Network/SegNeXt", is_backbone=False)
+    return ZooEntry(files, _PAGES, is_backbone=False)
 
 
 def _backbone(size: str) -> ZooEntry:

@@ -208,6 +208,35 @@ def test_a_flipped_bit_in_a_zip_archive_is_found_when_read(tmp_path: Path) -> No
         open_container(path)["a"].read()
 
 
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "jittor"])
+def test_wrong_bytes_anywhere_give_weights_or_a_weights_error(kind: str, tmp_path: Path) -> None:
+    weights, path = np.ones((2, 3), np.float32), tmp_path / "x"
+    content = {"state_dict": {"a": torch_tensor(weights)}, "meta": {"b": (1, {2}), "c": np.float32(3)}}
+    if kind == "zip":
+        write_torch_zip(path, content)
+    elif kind == "legacy":
+        write_torch_legacy(path, content)
+    elif kind == "safetensors":
+        write_safetensors(path, {"a": ("F32", [2, 3], weights.tobytes())})
+    else:
+        path.write_bytes(pickle.dumps({"model": {"a": weights}, "meta": content["meta"]}, 4))
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            opened = open_container(path)
+            opened.get("state_dict", opened.get("model", opened))["a"].read()
+        except WeightsError:
+            refused += 1
+        except (AttributeError, KeyError):
+            pass  # other names or other data: unwrapping refuses them
+    assert refused > 30
+
+
 def test_other_files_are_told_from_weights(tmp_path: Path) -> None:
     cases = {
         "page.pth": (b"<!DOCTYPE html><html>not found</html>", "web page"),
