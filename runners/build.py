@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from segnext.config import DatasetConfig, EvaluationConfig, ModelConfig, TestMode, TrainConfig
+import yaml
+
+from segnext.config import DatasetConfig, EvaluationConfig, ModelConfig, TestMode, TrainConfig, WandbMode, to_yaml
 from segnext.data.classes import ClassTable
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
@@ -14,6 +17,9 @@ from segnext.evaluation.checkpoint import find_checkpoint
 from segnext.evaluation.inference import InferenceSettings
 from segnext.tracking.mirror import Sink
 from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.tensorboard_sink import TensorBoardSink
+from segnext.tracking.tracker import git_revision
+from segnext.tracking.wandb_sink import WandbSink
 from segnext.weights.loading import load_weights
 from segnext.weights.zoo import PREFIX, locate
 
@@ -84,8 +90,27 @@ def checkpoint_file(checkpoint: str | None) -> Path | None:
 
 
 def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[Sink]:
-    """The mirrors of the event log that ``tracking`` asks for."""
-    return []
+    """The mirrors of the event log that ``tracking`` asks for; WANDB_MODE=disabled switches W&B off as well."""
+    tracking, mirrors = config.tracking, list[Sink]()
+    if tracking.wandb is not WandbMode.disabled and os.environ.get("WANDB_MODE") != "disabled":
+        choices = [config.model.name, config.dataset.name, f"seed={config.seed}"]
+        mirrors.append(
+            WandbSink(
+                folder,
+                project=tracking.project,
+                entity=tracking.entity,
+                mode=tracking.wandb.value,
+                group=tracking.group,
+                tags=[*choices, *tracking.tags],
+                notes=tracking.notes,
+                config=yaml.safe_load(to_yaml(config)),
+                class_names=classes.names,
+                git_revision=git_revision(),
+            )
+        )
+    if tracking.tensorboard:
+        mirrors.append(TensorBoardSink(folder, class_names=classes.names, palette=classes.palette))
+    return mirrors
 
 
 def build_model(

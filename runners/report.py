@@ -18,6 +18,7 @@ from segnext.figures import plot_cost, save
 from segnext.report.collect import Run, collect
 from segnext.report.page import to_html
 from segnext.report.tables import COLUMNS, cost_points, groups, missing, paper_points, to_csv
+from segnext.tracking.dashboard import publish
 
 _ON_SCREEN = ("run", "seed", "mIoU ss %", "mIoU ms %", "best at", "MACs G", "state")
 
@@ -27,6 +28,8 @@ def report(config: ReportConfig) -> None:
     console = Console(soft_wrap=True, highlight=False)
     if config.compare:
         return _compare(config, console)
+    if config.dashboard is not None:
+        return _publish(config.dashboard, console)
     if config.path is None:
         raise ConfigError("name the folder of a sweep: python -m runners.report outputs/sweeps/NAME")
     root = Path(config.path)
@@ -57,6 +60,13 @@ def _show(runs: Sequence[Run], console: Console) -> None:
             console.print(f"{group.label}: mIoU {100 * average:.2f}{spread} % ({count} finished)", markup=False)
     for line in missing(runs):
         console.print(f"- {line}", markup=False)
+
+
+def _publish(place: str, console: Console) -> None:
+    entity, _, project = place.partition("/")
+    if not entity or not project:
+        raise ConfigError(f"dashboard={place}: write dashboard=ENTITY/PROJECT")
+    console.print(f"dashboard: {publish(entity, project)}")
 
 
 def _compare(config: ReportConfig, console: Console) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "ScheduleConfig",
     "TrackingConfig",
     "TrainConfig",
+    "WandbMode",
     "register",
     "resolve",
     "to_yaml",
@@ -310,6 +311,7 @@ class ReportConfig:
     output: Optional[str] = None  # where the page goes; null: PATH/report
     compare: list[str] = field(default_factory=list)  # two folders of evaluations
     draws: int = 5000  # bootstrap draws of a comparison
+    dashboard: Optional[str] = None  # ENTITY/PROJECT of W&B: publish the dashboard there
 
     def check(self) -> None:
         _require(self.draws >= 1, "draws", self.draws, "at least 1")

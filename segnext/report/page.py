@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 from importlib import resources
+from itertools import islice
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,7 @@ from segnext.figures import plot_cost, plot_curves, plot_scores
 from segnext.report.collect import Run
 from segnext.report.tables import COLUMNS, Group, cost_points, groups, missing, paper_points
 from segnext.tracking.events import series
-from segnext.tracking.images import StoredImage
-from segnext.visualize import side_by_side
+from segnext.tracking.pictures import sample_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["to_html"]
 
 _SAMPLES = 2  # sample images per run
-_SAMPLE_WIDTH = 1200
+_PANEL_WIDTH = 400
 
 
 def to_html(runs: Sequence[Run], *, title: str) -> str:
@@ -170,30 +170,15 @@ def _details(run: Run) -> str:
 
 
 def _samples(run: Run) -> list[str]:
-    """The validation images of the best evaluation, else of the last one."""
-    events = [event for event in run.events if event.kind == "images"]
-    if not events:
-        return ['<p class="note">No sample images.</p>']
-    event = next((e for e in events if e.iteration == run.best_iteration), events[-1])
-    names, palette = run.folder.read_classes()
-    pictures = []
-    for record in event.extra.get("images", [])[:_SAMPLES]:
-        try:
-            sample = StoredImage(**record).load(run.folder)
-        except (OSError, TypeError):
-            pictures.append(f'<p class="note">A sample image is missing: {escape(str(record))}</p>')
-            continue
-        page = side_by_side(
-            sample.image,
-            sample.truth,
-            sample.prediction,
-            names=names,
-            palette=palette,
-            title=f"{sample.name}, iteration {event.iteration}",
-            panel_width=_SAMPLE_WIDTH // 3,
-        )
-        pictures.append(_picture(page, f"{sample.name}: image, truth and prediction"))
-    return pictures
+    """The first validation images of the best evaluation, else of the last one."""
+    parts = []
+    pictures = sample_pictures(run.folder, run.events, best_iteration=run.best_iteration, panel_width=_PANEL_WIDTH)
+    for name, picture in islice(pictures, _SAMPLES):
+        if picture is None:
+            parts.append(f'<p class="note">A sample image is missing: {escape(name)}</p>')
+        else:
+            parts.append(_picture(picture, f"{name}: image, truth and prediction"))
+    return parts or ['<p class="note">No sample images.</p>']
 
 
 def _chart(figure: Figure, alternative: str) -> str:

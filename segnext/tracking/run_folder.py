@@ -9,6 +9,7 @@
     checkpoints/    latest… and best…
     images/         a few validation images with true and predicted labels
     curves.png      loss, rate and mIoU
+    samples/        the same images, side by side with their labels in colour, at the best evaluation
     wandb/          whatever W&B writes
 
 A run is done when ``status.json`` says ``finished``; ``metrics.json`` alone exists from the first evaluation on.
@@ -204,6 +205,10 @@ class RunFolder:
     @property
     def images(self) -> Path:
         return self.path / "images"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
 
     @property
     def curves(self) -> Path:

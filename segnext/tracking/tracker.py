@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from segnext.tracking.events import Event, EventLog, read_events
 from segnext.tracking.images import ValidationImage, store_images
 from segnext.tracking.mirror import Mirror, Sink
+from segnext.tracking.pictures import write_pictures
 from segnext.tracking.run_folder import RunFolder, State
 
 __all__ = ["Display", "Tracker", "git_revision", "validation_metrics"]
@@ -197,6 +198,7 @@ class Tracker:
         self.folder.write_metrics(self._figures)
         self._log.close()
         self.folder.write_status(state, error=error, exit_reason=exit_reason)
+        write_pictures(self.folder, read_events(self.folder.events), best_iteration=self._figures.get("best_iteration"))
         for mirror in self._mirrors:
             mirror.send(lambda sink, figures=self.figures: sink.summary(figures))  # type: ignore[misc]
             mirror.send(lambda sink: sink.finish(state))

@@ -12,9 +12,9 @@ from segnext.report.tables import cost_points, groups, missing, paper_points, to
 from tests.report.sweep import make_run, make_sweep
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> list[Run]:
-    return collect(make_sweep(tmp_path))
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    return collect(make_sweep(tmp_path_factory.mktemp("sweep")))
 
 
 def test_seeds_of_finished_runs_give_mean_and_standard_deviation(runs: list[Run]) -> None:

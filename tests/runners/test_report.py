@@ -49,6 +49,7 @@ def test_a_sweep_with_an_awkward_name_gets_its_page_table_and_figure(tmp_path: P
     [
         (["nowhere"], "error: nowhere is no folder"),
         ([], "error: name the folder of a sweep"),
+        (["dashboard=x"], "error: dashboard=x: write dashboard=ENTITY/PROJECT"),
         (["compare", "a"], "error: 1 evaluations to compare"),
         (["compare", "a", "b"], "error: a does not exist"),
     ],

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,6 +210,30 @@ def test_validation_images_are_kept_with_their_class_numbers(folder: RunFolder) 
     with Image.open(folder.path / stored.prediction) as file:
         assert file.convert("RGB").getpixel((0, 0)) == tuple(PALETTE[1])
     assert len(list(folder.images.rglob("prediction_*.png"))) == 2
+
+
+def test_a_run_leaves_its_curves_and_samples_of_the_best_evaluation(folder: RunFolder) -> None:
+    with tracker(folder) as track:
+        for step, miou, prediction in ((10, 0.6, 1), (20, 0.4, 0)):
+            track.log(step, {"train/loss": 1.0, "val/mIoU": miou})
+            track.images(step, [replace(sample(), prediction=np.full((6, 8), prediction))])
+    (picture,) = folder.samples.iterdir()
+    with Image.open(folder.curves) as curves, Image.open(picture) as page:
+        assert curves.width == 960
+        colours = {colour for _, colour in page.getcolors(page.width * page.height) or []}
+        assert tuple(PALETTE[1]) in colours  # in the legend: predicted at the best evaluation alone
+
+
+def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
+    folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), tracker(folder) as track:
+        track.log(10, {"train/loss": 1.0})
+        folder.curves.mkdir()
+    status = folder.read_status()
+    assert status is not None
+    assert status.state == "finished"
+    assert "cannot draw" in caplog.text
 
 
 def test_validation_metrics_have_the_names_of_the_contract() -> None:
