@@ -76,25 +76,23 @@ def fetch(
     """
     try:
         download.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(f"{download.target.parent} cannot be made ({error.strerror}): set SEGNEXT_HOME") from error
-    with _lock(download.target), _bar(download.target.name, progress) as advance:
-        failed = 0
-        while not download.target.exists():
-            before = _size(download.part)
-            try:
-                _attempt(download, advance)
-            except (_BrokenOffError, requests.ConnectionError, requests.Timeout) as error:
-                failed = 0 if _size(download.part) > before else failed + 1
-                if failed >= attempts:
-                    raise WeightsError(
-                        f"{download.url}: no connection after {attempts} attempts ({_brief(error)})"
-                    ) from error
-                (wait or time.sleep)(min(2.0 ** (failed - 1), 30.0))
-            except requests.RequestException as error:
-                raise WeightsError(f"{download.url}: {error}") from error
-            except OSError as error:  # the disk is full or read-only; requests' own errors came before
-                raise WeightsError(f"{download.part} cannot be written ({error.strerror})") from error
+        with _lock(download.target), _bar(download.target.name, progress) as advance:
+            failed = 0
+            while not download.target.exists():
+                before = _size(download.part)
+                try:
+                    _attempt(download, advance)
+                except (_BrokenOffError, requests.ConnectionError, requests.Timeout) as error:
+                    failed = 0 if _size(download.part) > before else failed + 1
+                    if failed >= attempts:
+                        reason = f"no connection after {attempts} attempts ({_brief(error)})"
+                        raise WeightsError(f"{download.url}: {reason}") from error
+                    (wait or time.sleep)(min(2.0 ** (failed - 1), 30.0))
+    except requests.RequestException as error:
+        raise WeightsError(f"{download.url}: {error}") from error
+    except OSError as error:  # requests' own errors are among these, and came before
+        folder = download.target.parent
+        raise WeightsError(f"{folder} cannot be written ({error.strerror}): set SEGNEXT_HOME to another") from error
 
 
 def pin(path: Path, *, source: str) -> None:
@@ -125,7 +123,7 @@ def check(path: Path, *, source: str) -> None:
     if found != pinned:
         raise WeightsError(
             f"{path} has changed since its first use (SHA-256 {found[:12]}…, pinned was {pinned[:12]}…): delete it to "
-            f"download it again, or, if you replaced it on purpose, delete {_record(path).name} beside it"
+            f"download it again, or, if the new one is right, delete {_record(path).name} beside it"
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segnext.errors import WeightsError
-from segnext.weights.download import Download, check, fetch, pin
+from segnext.weights.download import Download, check, fetch
 
 __all__ = ["PREFIX", "ZOO", "ZooEntry", "ZooFile", "cache_folder", "locate"]
 
@@ -114,7 +114,7 @@ def locate(path: str | Path, *, progress: bool | None = None) -> Path:
         except WeightsError as error:
             failures.append(str(error))
             continue
-        pin(folder / file.name, source=file.url)
+        check(folder / file.name, source=file.url)
         return folder / file.name
     raise WeightsError(_by_hand(text, entry, folder, failures))
 

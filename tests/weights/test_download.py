@@ -88,6 +88,12 @@ def test_a_web_page_instead_of_the_file_is_told(site: Site, tmp_path: Path) -> N
         get(site, tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_named(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(WeightsError, match=r"file/weights cannot be written .*: set SEGNEXT_HOME"):
+        get(site, tmp_path / "file" / "weights")
+
+
 def test_no_server_at_all_ends_after_the_attempts(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no connection after 3 attempts"):
         get(Site(b"", url="http://127.0.0.1:9/x.bin"), tmp_path, attempts=3)

@@ -99,6 +99,14 @@ def test_a_corrupted_file_in_the_cache_is_an_error_and_not_replaced(
     assert locate("zoo:tiny_ade").read_bytes() == site.content
 
 
+def test_a_file_downloaded_again_must_be_the_one_of_the_first_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, ZooFile("tiny.pkl", site.url))
+    locate("zoo:tiny_ade").unlink()
+    site.content = bytes(1000)
+    with pytest.raises(WeightsError, match=r"has changed.*if the new one is right, delete tiny\.pkl\.sha256\.json"):
+        locate("zoo:tiny_ade")
+
+
 def test_a_second_address_helps_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, ZooFile("tiny.pkl", NOWHERE + "tiny.pkl"), ZooFile("tiny.pth", site.url))
     assert locate("zoo:tiny_ade") == cache_folder() / "tiny.pth"
