@@ -24,7 +24,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, deserialize, safe_open
 
 from segnext.errors import WeightsError
-from segnext.weights.unpickling import DataUnpickler, StoredArray, widen_bfloat16
+from segnext.weights.stored import StoredArray, widen_bfloat16
+from segnext.weights.unpickling import DataUnpickler
 
 __all__ = ["JITTOR_MARK", "TORCH_LEGACY_MAGIC", "open_container", "read_metadata"]
 

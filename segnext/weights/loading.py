@@ -16,7 +16,7 @@ from segnext.weights import zoo
 from segnext.weights.containers import open_container
 from segnext.weights.layout import CLASSIFIER, layouts, recognise
 from segnext.weights.spelling import Adapted, to_official, unwrap
-from segnext.weights.unpickling import StoredArray
+from segnext.weights.stored import StoredArray
 
 __all__ = ["HasTensors", "LoadReport", "load_weights", "read_weights"]
 

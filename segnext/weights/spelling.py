@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segnext.errors import WeightsError
-from segnext.weights.unpickling import StoredArray
+from segnext.weights.stored import StoredArray
 
 __all__ = ["SPELLINGS", "Adapted", "respell", "to_official", "unwrap", "with_batch_counters"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from segnext.errors import WeightsError
 from segnext.weights.spelling import respell, to_official, unwrap, with_batch_counters
-from segnext.weights.unpickling import StoredArray
+from segnext.weights.stored import StoredArray
 
 ARRAY = StoredArray((1,), "float32", lambda: np.ones(1, np.float32))
 
