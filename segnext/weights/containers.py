@@ -21,13 +21,13 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, deserialize
 
 from segnext.errors import WeightsError
 from segnext.weights.stored import StoredArray, widen_bfloat16
 from segnext.weights.unpickling import DataUnpickler
 
-__all__ = ["JITTOR_MARK", "TORCH_LEGACY_MAGIC", "open_container", "read_metadata"]
+__all__ = ["JITTOR_MARK", "TORCH_LEGACY_MAGIC", "open_container"]
 
 JITTOR_MARK = b"HCAJSLHD"
 TORCH_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -82,18 +82,6 @@ def open_container(path: Path) -> Any:
     if head.lstrip()[:1] == b"<":
         raise WeightsError(f"{path} is a web page, not weights: the download went wrong, get the file again")
     raise WeightsError(f"{path} is no weights file: known are .safetensors, .pkl of Jittor and .pth of PyTorch")
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Returns the text entries in the header of a safetensors file; empty for every other container."""
-    with path.open("rb") as file:
-        if file.read(9)[8:] != b"{":
-            return {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
 
 
 def _open_safetensors(path: Path) -> dict[str, StoredArray]:

@@ -54,7 +54,7 @@ def save_weights(
             a ``.pkl`` has no place for them.
 
     Raises:
-        WeightsError: unknown suffix or spelling, or a tensor that is not float32.
+        WeightsError: unknown suffix or spelling, a tensor that is not float32, or a disk that is full or read-only.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -86,7 +86,19 @@ def _arrays(model: HasTensors | Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(path, content)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be written ({error.strerror}): free the disk or name another") from error
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -100,11 +112,6 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
 
 
 def _jittor_bytes(tensors: Mapping[str, Array]) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from segnext.errors import WeightsError
-from segnext.weights.containers import open_container, read_metadata
+from segnext.weights.containers import open_container
 from tests.weights.fakes import (
     Parameter,
     Storage,
@@ -31,8 +31,8 @@ Writer = Callable[[Path, Any], Path]
 TORCH_WRITERS = [write_torch_zip, write_torch_legacy]
 
 
-def write_safetensors(path: Path, entries: dict[str, tuple[str, list[int], bytes]], **metadata: str) -> Path:
-    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+def write_safetensors(path: Path, entries: dict[str, tuple[str, list[int], bytes]]) -> Path:
+    header: dict[str, Any] = {"__metadata__": {"model": "tiny"}}
     data = b""
     for name, (dtype, shape, raw) in entries.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
@@ -166,13 +166,6 @@ def test_an_unsupported_number_format_is_named(tmp_path: Path) -> None:
     path = write_safetensors(tmp_path / "x.safetensors", {"w": ("F8_E4M3", [1], b"\x01")})
     with pytest.raises(WeightsError, match="w is of type F8_E4M3"):
         open_container(path)
-
-
-def test_metadata_come_from_safetensors_alone(tmp_path: Path) -> None:
-    entries = {"f": ("F32", [1], b"\0\0\0\0")}
-    assert read_metadata(write_safetensors(tmp_path / "a.safetensors", entries, model="tiny")) == {"model": "tiny"}
-    assert read_metadata(write_safetensors(tmp_path / "b.safetensors", entries)) == {}
-    assert read_metadata(write_jittor(tmp_path / "c.pkl", {})) == {}
 
 
 def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
