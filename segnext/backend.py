@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segnext.errors import BackendError
 
 __all__ = ["DEVICES", "cuda_problem", "device_name", "home", "seed_everything", "start"]
@@ -77,6 +79,8 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         utilities = importlib.import_module("jittor_utils")
     _lay_onednn(Path(utilities.home()))
     _compile_core(Path(utilities.cache_path), announce)
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
     with _stdout_to_log():
         jittor = _import_jittor()
     _take_signals_back()
