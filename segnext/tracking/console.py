@@ -216,7 +216,9 @@ class ProgressDisplay:
             screen = logging.StreamHandler(
                 FileProxy(self.console, self.console.file) if self.live else self.console.file
             )
-            screen.setLevel(logging.WARNING if self.live else logging.INFO)
+            screen.setLevel(logging.INFO)
+            if self.live:
+                screen.addFilter(_not_on_display)
             screen.setFormatter(logging.Formatter("%(message)s"))
             self._added.append(screen)
         for handler in self._added:

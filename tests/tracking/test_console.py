@@ -111,6 +111,19 @@ def test_the_live_display_fits_80_columns_and_keeps_log_lines_above() -> None:
     assert "loss 1.5" not in stream.getvalue()
 
 
+def test_above_the_live_lines_stand_evaluations_and_messages_but_no_training_records() -> None:
+    with patch.dict("os.environ", {"TERM": "xterm"}):
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with ProgressDisplay(total_iterations=400, console=console) as display:
+        display.show(train(100))
+        display.show(validation(100, 0.4123))
+        logging.getLogger("segnext.tracking").info("W&B: offline")
+    lines = [line for line in text(console).splitlines() if "W&B: offline" in line or "/400  " in line]
+    assert any("100/400  validation: mIoU 41.23 %" in line for line in lines)
+    assert any("W&B: offline" in line for line in lines)
+    assert not any("100/400  loss" in line for line in lines)
+
+
 def test_a_note_is_shown_until_it_is_cleared() -> None:
     display = ProgressDisplay(total_iterations=10, console=Console(file=io.StringIO(), width=80))
 
