@@ -67,7 +67,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     problem = "device=cpu" if device == "cpu" else cuda_problem()
     if device == "cuda" and problem:
         raise BackendError(f"device=cuda: {problem}; device=cpu trains on the processor")
-    _check_compiler()
+    os.environ["cc_path"] = _find_compiler()  # Jittor sets it too; a child process must not see other settings
     os.environ["python_config_path"] = str(_python_config())
     if problem:
         os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
@@ -134,10 +134,12 @@ def _check_packages() -> None:
         raise BackendError(f'NumPy {numpy} gives silent garbage with Jittor: pip install "numpy<2"')
 
 
-def _check_compiler() -> None:
-    compiler = os.environ.get("cc_path") or "g++"
-    if shutil.which(compiler) is None:
-        raise BackendError(f"no C++ compiler ({compiler} not found): install g++ (Debian, Ubuntu: apt install g++)")
+def _find_compiler() -> str:
+    name = os.environ.get("cc_path") or "g++"
+    path = shutil.which(name)
+    if path is None:
+        raise BackendError(f"no C++ compiler ({name} not found): install g++ (Debian, Ubuntu: apt install g++)")
+    return path
 
 
 def _python_config() -> Path:
