@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from segnext.config import DatasetConfig, EvaluationConfig, ModelConfig, TestMode, TrainConfig, WandbMode, to_yaml
+from segnext.config import (
+    DatasetConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ScheduleConfig,
+    TestMode,
+    TrainConfig,
+    WandbMode,
+    to_dict,
+)
 from segnext.data.classes import ClassTable
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
+from segnext.data.loader import TrainingLoader
 from segnext.data.transforms import TrainingTransform
 from segnext.evaluation.checkpoint import find_checkpoint
 from segnext.evaluation.inference import InferenceSettings
@@ -20,15 +28,24 @@ from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tensorboard_sink import TensorBoardSink
 from segnext.tracking.tracker import git_revision
 from segnext.tracking.wandb_sink import WandbSink
+from segnext.training.schedule import Intervals, LearningRate
 from segnext.weights.loading import load_weights
 from segnext.weights.zoo import PREFIX, locate
 
+if TYPE_CHECKING:
+    from segnext.training.optimiser import AdamW
+
 __all__ = [
     "build_dataset",
+    "build_loader",
     "build_model",
+    "build_optimiser",
     "build_transform",
     "checkpoint_file",
     "inference_settings",
+    "intervals",
+    "learning_rate",
+    "new_run_folder",
     "pretrained_backbone",
     "sinks",
 ]
@@ -89,6 +106,48 @@ def checkpoint_file(checkpoint: str | None) -> Path | None:
     return locate(checkpoint) if checkpoint.startswith(PREFIX) else find_checkpoint(checkpoint)
 
 
+def new_run_folder(config: TrainConfig) -> RunFolder:
+    """The folder that ``run_folder`` names, or a new one below ``output_dir``."""
+    if config.run_folder is not None:
+        return RunFolder.adopt(config.run_folder)
+    return RunFolder.create(config.output_dir, config.name)
+
+
+def build_loader(config: TrainConfig, dataset: Dataset, *, first_iteration: int) -> TrainingLoader:
+    return TrainingLoader(
+        dataset,
+        build_transform(config.dataset),
+        batch_size=config.schedule.batch_size,
+        seed=config.seed,
+        first_iteration=first_iteration,
+        last_iteration=config.schedule.iterations,
+        workers=config.workers,
+    )
+
+
+def build_optimiser(config: ScheduleConfig, model: Any) -> AdamW:
+    """AdamW over the model's parameters in the recipe's groups."""
+    from segnext.training.optimiser import AdamW, parameter_groups  # here, since this brings Jittor up
+
+    parameters = model.parameters_to_train()
+    groups = parameter_groups(parameters, head_lr_factor=config.head_lr_factor, weight_decay=config.weight_decay)
+    return AdamW(parameters, groups, betas=(config.betas[0], config.betas[1]))
+
+
+def learning_rate(config: ScheduleConfig) -> LearningRate:
+    return LearningRate(
+        config.lr,
+        config.iterations,
+        warmup_iterations=config.warmup_iterations,
+        warmup_ratio=config.warmup_ratio,
+        power=config.power,
+    )
+
+
+def intervals(config: ScheduleConfig) -> Intervals:
+    return Intervals(config.log_interval, config.eval_interval, config.checkpoint_interval, config.iterations)
+
+
 def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[Sink]:
     """The mirrors of the event log that ``tracking`` asks for; WANDB_MODE=disabled switches W&B off as well."""
     tracking, mirrors = config.tracking, list[Sink]()
@@ -103,7 +162,7 @@ def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[S
                 group=tracking.group,
                 tags=[*choices, *tracking.tags],
                 notes=tracking.notes,
-                config=yaml.safe_load(to_yaml(config)),
+                config=to_dict(config),
                 class_names=classes.names,
                 git_revision=git_revision(),
             )

@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from segnext import backend
 from segnext import config as schemas
 from segnext.errors import ConfigError, SegNeXtError
 
@@ -46,6 +49,10 @@ def runner(
                     codes.append(function(schemas.resolve(composed, schema)) or 0)
                 except SegNeXtError as error:  # kept from Hydra, which would announce it with a traceback
                     errors.append(error)
+                except KeyboardInterrupt:
+                    errors.append(_Stopped("stopped by SIGINT"))
+                except Exception as error:
+                    errors.append(SegNeXtError(_unexpected(error)))
 
             try:
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
@@ -60,6 +67,19 @@ def runner(
         return main
 
     return decorate
+
+
+class _Stopped(SegNeXtError):
+    exit_code = 128 + signal.SIGINT
+
+
+def _unexpected(error: Exception) -> str:
+    """One line about an error that nobody foresaw; the traceback goes to a file."""
+    log = backend.home() / "traceback.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first} (traceback in {log})"
 
 
 def _explain(error: Exception, schema: type[Any]) -> str:

@@ -10,8 +10,7 @@ from runners import build
 from runners.launch import runner
 from segnext import backend, complexity
 from segnext.config import TrainConfig, to_yaml
-from segnext.data.datasets import Dataset, check_labels
-from segnext.data.loader import TrainingLoader
+from segnext.data.datasets import Dataset, Sample, check_labels
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.images import ValidationImage
@@ -24,26 +23,32 @@ from segnext.training.resume import find_run
 def main(config: TrainConfig) -> None:
     console = Console(soft_wrap=True, highlight=False)
 
-    # Whatever is wrong with data or weights shows here, before any work.
-    training_set, validation_set = (
-        build.build_dataset(config.dataset, "train"),
-        build.build_dataset(config.dataset, "val"),
-    )
+    # What can be wrong with data and weights shows here, before any work.
+    training_set = build.build_dataset(config.dataset, "train")
+    validation_set = build.build_dataset(config.dataset, "val")
     for dataset in (training_set, validation_set):
         check_labels(dataset)
     resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume else None
     checkpoint = build.checkpoint_file(config.checkpoint)
     backbone = None if checkpoint or resumed else build.pretrained_backbone(config.model)
 
-    folder = resumed or _new_folder(config)
+    folder = resumed or build.new_run_folder(config)
     folder.write_config(to_yaml(config))
-    console.print(f"{'Resuming' if resumed else 'Run folder'}: {folder.path}")
+    console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
     backend.start(config.device.value, announce=console.print, log=folder.path / "jittor.log")
-    classes = training_set.classes
     model = build.build_model(
-        config.model, num_classes=len(classes), seed=config.seed, backbone=backbone, checkpoint=checkpoint
+        config.model,
+        num_classes=len(training_set.classes),
+        seed=config.seed,
+        backbone=backbone,
+        checkpoint=checkpoint,
     )
-    fit(config, model, training_set, validation_set, folder=folder, resume=resumed is not None, console=console)
+    figures = fit(config, model, training_set, validation_set, folder=folder, resume=resumed is not None)
+
+    console.print(f"best mIoU {100 * figures['best_mIoU']:.2f} % at iteration {figures['best_iteration']}")
+    console.print(f"  run folder  {folder.path}")
+    console.print(f"  curves      {folder.curves}")
+    console.print(f"  overlays    {folder.samples}")
 
 
 def fit(
@@ -54,104 +59,82 @@ def fit(
     *,
     folder: RunFolder,
     resume: bool,
-    console: Console,
-) -> None:
-    """Trains ``model`` to the end of the schedule, tracked in ``folder``."""
-    from segnext.evaluation.evaluator import evaluate
+) -> dict[str, Any]:
+    """Trains ``model`` to the end of the schedule, tracked in ``folder``; returns the figures of ``metrics.json``."""
+    # These bring Jittor up, which main() starts on the chosen device first.
     from segnext.training.checkpoints import Checkpoints
     from segnext.training.interrupt import Interrupted
-    from segnext.training.loop import Intervals, train
-    from segnext.training.optimiser import AdamW, parameter_groups
-    from segnext.training.schedule import LearningRate
+    from segnext.training.loop import train
 
-    schedule, classes = config.schedule, training_set.classes
+    classes = training_set.classes
     settings = build.inference_settings(config.dataset, config.evaluation)
-    parameters = model.parameters_to_train()
-    groups = parameter_groups(parameters, head_lr_factor=schedule.head_lr_factor, weight_decay=schedule.weight_decay)
-    optimiser = AdamW(parameters, groups, betas=(schedule.betas[0], schedule.betas[1]))
+    optimiser = build.build_optimiser(config.schedule, model)
     info = CheckpointInfo(config.model.name, config.dataset.name, classes, config.model.ham.rank or 0, settings)
-    checkpoints = Checkpoints(folder.checkpoints, model, optimiser, info)
-    first = checkpoints.restore() if resume else 0
-    count = range(min(config.evaluation.max_images or len(validation_set), len(validation_set)))
-
-    display = ProgressDisplay(
-        total_iterations=schedule.iterations,
-        title=f"{config.model.name} on {config.dataset.name}",
-        log_file=folder.log,
-        console=console,
-    )
+    checkpoints = Checkpoints(folder.checkpoints, model, optimiser, info=info)
+    first_iteration = checkpoints.restore() if resume else 0
     tracker = Tracker(
         folder,
         class_names=classes.names,
         palette=classes.palette,
         sinks=build.sinks(config, folder, classes),
-        display=display,
-        first_iteration=first,
+        display=ProgressDisplay(
+            total_iterations=config.schedule.iterations,
+            title=f"{config.model.name} on {config.dataset.name}",
+            log_file=folder.log,
+        ),
+        first_iteration=first_iteration,
     )
 
     def evaluate_and_keep(iteration: int) -> None:
-        samples: list[ValidationImage] = []
-
-        def keep(index: int, sample: Any, prediction: Any) -> None:
-            if len(samples) < config.tracking.images:
-                samples.append(ValidationImage(validation_set.name(index), sample.image, sample.label, prediction))
-
-        result = evaluate(
-            model,
-            validation_set,
-            settings=settings,
-            seed=config.seed,
-            indices=count,
-            workers=config.workers,
-            on_prediction=keep,
-        )
-        tracker.log(iteration, validation_metrics(result.scores, classes.names))
+        scores, samples = _validate(config, model, validation_set, settings)
+        tracker.log(iteration, validation_metrics(scores, classes.names))
         tracker.images(iteration, samples)
-        checkpoints.save_if_best(iteration, result.scores.mIoU)
+        checkpoints.save_if_best(iteration, scores.mIoU)
 
-    loader = TrainingLoader(
-        training_set,
-        build.build_transform(config.dataset),
-        batch_size=schedule.batch_size,
-        seed=config.seed,
-        first_iteration=first,
-        last_iteration=schedule.iterations,
-        workers=config.workers,
-    )
-    with tracker, loader as batches:
-        cost = complexity(
-            config.model.name,
-            num_classes=len(classes),
-            height=config.dataset.profile_size[0],
-            width=config.dataset.profile_size[1],
-        )
+    with tracker, build.build_loader(config, training_set, first_iteration=first_iteration) as batches:
+        height, width = config.dataset.profile_size
+        cost = complexity(config.model.name, num_classes=len(classes), height=height, width=width)
         tracker.summary({"params": cost.params, "macs": cost.macs, "flops": cost.macs})
         try:
             train(
                 model,
                 optimiser,
                 batches,
-                learning_rate=LearningRate(
-                    schedule.lr, schedule.iterations, schedule.warmup_iterations, schedule.warmup_ratio, schedule.power
-                ),
+                learning_rate=build.learning_rate(config.schedule),
                 seed=config.seed,
-                intervals=Intervals(
-                    schedule.log_interval, schedule.eval_interval, schedule.checkpoint_interval, schedule.iterations
-                ),
+                intervals=build.intervals(config.schedule),
                 log=tracker.log,
                 evaluate=evaluate_and_keep,
                 save=checkpoints.save_latest,
-                micro_batch=schedule.micro_batch,
+                micro_batch=config.schedule.micro_batch,
             )
         except Interrupted as stop:
             tracker.finish("interrupted", exit_reason=stop.signal_name)
             raise
+    return tracker.figures
 
 
-def _new_folder(config: TrainConfig) -> RunFolder:
-    if config.run_folder is not None:
-        return RunFolder.adopt(config.run_folder)
-    return RunFolder.create(config.output_dir, config.name)
+def _validate(config: TrainConfig, model: Any, dataset: Dataset, settings: Any) -> tuple[Any, list[ValidationImage]]:
+    """Scores of the validation images, and the first few of them with their predictions."""
+    from segnext.evaluation.evaluator import evaluate
+
+    samples: list[ValidationImage] = []
+
+    def keep(index: int, sample: Sample, prediction: Any) -> None:
+        if len(samples) < config.tracking.images:
+            samples.append(ValidationImage(dataset.name(index), sample.image, sample.label, prediction))
+
+    limit = config.evaluation.max_images or len(dataset)
+    result = evaluate(
+        model,
+        dataset,
+        settings=settings,
+        seed=config.seed,
+        indices=range(min(limit, len(dataset))),
+        workers=config.workers,
+        on_prediction=keep,
+    )
+    return result.scores, samples
 
 
 if __name__ == "__main__":

@@ -31,11 +31,13 @@ __all__ = [
     "ProfileConfig",
     "ReportConfig",
     "ScheduleConfig",
+    "TestMode",
     "TrackingConfig",
     "TrainConfig",
     "WandbMode",
     "register",
     "resolve",
+    "to_dict",
     "to_yaml",
 ]
 
@@ -384,6 +386,13 @@ def _check(node: Any) -> None:
             _check(value)
     if hasattr(node, "check"):
         node.check()
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The resolved settings as plain dictionaries, lists, numbers and strings."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def to_yaml(config: Any) -> str:

@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import subprocess
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -137,7 +138,7 @@ class Tracker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
             self.finish("finished")
@@ -146,6 +147,8 @@ class Tracker:
         elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code >= 128:
             self.finish("interrupted", exit_reason=f"signal {error.code - 128}")
         else:
+            with self.folder.log.open("a", encoding="utf-8") as log:
+                traceback.print_exception(error, file=log)
             self.finish("failed", error=str(error) or type(error).__name__, exit_reason=type(error).__name__)
 
     def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:

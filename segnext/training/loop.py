@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from segnext import backend
@@ -13,8 +12,9 @@ from segnext.errors import TrainingError
 from segnext.training.interrupt import Interrupted, StopSignals
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimiser import AdamW
+from segnext.training.schedule import Intervals
 
-__all__ = ["Intervals", "train"]
+__all__ = ["train"]
 
 jt = backend.start()
 
@@ -30,20 +30,6 @@ class Batch(Protocol):
     def indices(self) -> Any: ...
     @property
     def iteration(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Every how many iterations something happens; the last iteration evaluates and saves in any case."""
-
-    log: int
-    evaluation: int
-    checkpoint: int
-    last: int  # number of iterations of the whole run
-
-    def due(self, interval: int, done: int) -> bool:
-        """Whether something with ``interval`` happens after ``done`` iterations."""
-        return done % interval == 0 or done == self.last
 
 
 def train(

@@ -1,15 +1,15 @@
-"""The learning rate: linear warm-up on top of polynomial decay, as the official recipe (mmcv's poly policy)."""
+"""What happens when: the learning rate of an iteration, and the iterations that log, evaluate and save."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LearningRate"]
+__all__ = ["Intervals", "LearningRate"]
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """The rate at a 0-based iteration, set before that iteration's step.
+    """The rate at a 0-based iteration, set before that iteration's step (mmcv's poly policy with linear warm-up).
 
     base · (1 − i/iterations)^power, and during the first ``warmup_iterations`` times a factor that rises linearly from
     ``warmup_ratio`` to 1. The warm-up multiplies the already decaying value, so there is no jump where it ends.
@@ -26,3 +26,17 @@ class LearningRate:
         if iteration < self.warmup_iterations:
             rate *= 1 - (1 - iteration / self.warmup_iterations) * (1 - self.warmup_ratio)
         return rate
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Every how many iterations something happens; the last iteration evaluates and saves in any case."""
+
+    log: int
+    evaluation: int
+    checkpoint: int
+    last: int  # number of iterations of the whole run
+
+    def due(self, interval: int, done: int) -> bool:
+        """Whether something with ``interval`` happens after ``done`` iterations."""
+        return done % interval == 0 or done == self.last
