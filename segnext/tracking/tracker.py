@@ -196,16 +196,23 @@ class Tracker:
         if self._finished:
             return
         self._finished = True
-        if self._display is not None:
-            self._display.stop()
-        self.folder.write_metrics(self._figures)
-        self._log.close()
-        self.folder.write_status(state, error=error, exit_reason=exit_reason)
-        write_pictures(self.folder, read_events(self.folder.events), best_iteration=self._figures.get("best_iteration"))
+        try:
+            self.folder.write_metrics(self._figures)
+            self._log.close()
+            self.folder.write_status(state, error=error, exit_reason=exit_reason)
+            best = self._figures.get("best_iteration")
+            write_pictures(self.folder, read_events(self.folder.events), best_iteration=best)
+            self._close_mirrors(state)
+        finally:
+            if self._display is not None:  # last, since it shows what the mirrors have to say
+                self._display.stop()
+
+    def _close_mirrors(self, state: State) -> None:
         for mirror in self._mirrors:
             mirror.send(lambda sink, figures=self.figures: sink.summary(figures))  # type: ignore[misc]
             mirror.send(lambda sink: sink.finish(state))
         for mirror in self._mirrors:
+            self.note(f"waiting for {mirror.name}")
             mirror.close(self._finish_timeout)
 
     def _gather(self, event: Event) -> None:

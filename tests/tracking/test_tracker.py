@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.events import Event, read_events, series
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import RunFolder, State
@@ -182,6 +185,20 @@ def test_a_mirror_that_hangs_neither_blocks_the_run_nor_its_end(
     assert len(series(read_events(folder.events), "train/loss")[0]) == 20_000
     assert len(caplog.records) == 1
     assert "does not keep up" in caplog.text
+
+
+def test_the_display_still_shows_what_mirrors_say_at_the_end(folder: RunFolder) -> None:
+    console = Console(file=io.StringIO(), width=80)
+
+    class Talkative(Recorder):
+        def finish(self, state: State) -> None:
+            logging.getLogger("segnext.tracking").info("uploaded as %s", state)
+
+    display = ProgressDisplay(total_iterations=10, console=console)
+    with tracker(folder, sinks=[Talkative()], display=display):
+        pass
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "uploaded as finished\n"
 
 
 def test_a_resumed_run_knows_its_best_and_tells_the_mirrors_what_went_before(folder: RunFolder) -> None:
