@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import hydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from segnext import backend
 from segnext import config as schemas
@@ -29,12 +29,13 @@ T = TypeVar("T")
 
 
 def runner(
-    name: str, schema: type[T], *, finish: Callable[[], None] | None = None
+    name: str, schema: type[T], *, finish: Callable[[], None] | None = None, isolated: bool = False
 ) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
     """Makes a command of a function: composes conf/NAME.yaml with the command line and passes a checked ``schema``.
 
     The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
-    ``finish`` is called once after it, or after all of its calls in a `-m` command.
+    ``finish`` is called once after it, or after all of its calls in a `-m` command. ``isolated``: every job of a `-m`
+    command runs in a process of its own (runners/sweep.py).
     """
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
@@ -55,9 +56,12 @@ def runner(
                     errors.append(SegNeXtError(_unexpected(error)))
 
             try:
-                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
+                if not (isolated and _ran_sweep(name, codes)):
+                    hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
                 errors.append(ConfigError(_explain(error, schema)))
+            except SegNeXtError as error:
+                errors.append(error)
             if finish is not None:
                 finish()
             for message in errors:
@@ -82,6 +86,17 @@ def _unexpected(error: Exception) -> str:
     return f"{type(error).__name__}: {first} (traceback in {log})"
 
 
+def _ran_sweep(name: str, codes: list[int]) -> bool:
+    """Runs the sweep that the command line asks for; False if it asks for a single run."""
+    from runners import sweep
+
+    arguments = sweep.requested(name)
+    if arguments is None:
+        return False
+    codes.append(sweep.run(name, arguments))
+    return True
+
+
 def _explain(error: Exception, schema: type[Any]) -> str:
     """Hydra's message in one line, with the nearest option or key where a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -91,7 +106,7 @@ def _explain(error: Exception, schema: type[Any]) -> str:
     while root.__cause__ is not None:
         root = root.__cause__
     key = str(getattr(root, "full_key", None) or "")
-    if isinstance(root, ConfigKeyError) and key:
+    if isinstance(root, ConfigAttributeError | ConfigKeyError) and key:
         return schemas.unknown_key(key, schema)
     if isinstance(root, OmegaConfBaseException) and key:
         return f"{key}: {str(root.msg or root).splitlines()[0]}"

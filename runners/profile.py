@@ -71,7 +71,7 @@ def _print() -> None:
 def _profile(config: ProfileConfig) -> None:
     height = config.height or config.dataset.profile_size[0]
     width = config.width or config.dataset.profile_size[1]
-    classes = config.num_classes or _num_classes(config.dataset)
+    classes = config.num_classes or num_classes(config.dataset)
     counted = complexity(
         config.model.name, num_classes=classes, height=height, width=width, nmf_rank=config.model.ham.rank
     )
@@ -85,7 +85,8 @@ def _profile(config: ProfileConfig) -> None:
     _options.append(config)
 
 
-def _num_classes(dataset: DatasetConfig) -> int:
+def num_classes(dataset: DatasetConfig) -> int:
+    """How many classes ``dataset`` has, without reading any image."""
     if dataset.name in _TABLES:
         return len(_TABLES[dataset.name])
     if dataset.classes is None:

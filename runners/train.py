@@ -19,7 +19,7 @@ from segnext.tracking.tracker import Tracker, validation_metrics
 from segnext.training.resume import find_run
 
 
-@runner("train", TrainConfig)
+@runner("train", TrainConfig, isolated=True)
 def main(config: TrainConfig) -> None:
     console = Console(soft_wrap=True, highlight=False)
 

@@ -7,6 +7,7 @@ such as ``+model.typo=1`` pass the first check, and then the ranges. The rest of
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, Optional, TypeVar, get_type_hints
@@ -17,6 +18,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from segnext.errors import ConfigError
 from segnext.models.variants import get_variant
+from segnext.sweeps.policy import OnFailure, parse_slots
 
 __all__ = [
     "ConvertConfig",
@@ -31,6 +33,7 @@ __all__ = [
     "ProfileConfig",
     "ReportConfig",
     "ScheduleConfig",
+    "SweepConfig",
     "TestMode",
     "TrackingConfig",
     "TrainConfig",
@@ -240,11 +243,34 @@ class CommonConfig:
 
 
 @dataclass
+class SweepConfig:
+    """How the jobs of `-m` are run (segnext/sweeps)."""
+
+    name: Optional[str] = None  # folder below <output_dir>/sweeps; null: follows from the command's choices
+    slots: Any = "auto"  # jobs at a time; auto: one per GPU, one without a GPU
+    on_failure: str = "continue"  # continue, stop or retry:N
+    dry_run: bool = False  # list the jobs and run nothing
+    grace: float = 3.0  # seconds that a stopped job has to save before it is killed
+    prune: Optional[str] = None  # stop a job below this curve: a run folder, or best (the best finished job so far)
+    prune_margin: float = 0.05  # by this much mIoU, a fraction
+
+    def check(self) -> None:
+        parse_slots(self.slots)
+        OnFailure.parse(self.on_failure)
+        _require(self.grace >= 0, "sweep.grace", self.grace, "at least 0")
+        _require(0 <= self.prune_margin < 1, "sweep.prune_margin", self.prune_margin, "a fraction from 0 to below 1")
+        if self.name is not None:
+            plain = self.name not in (".", "..") and re.fullmatch(r"[\w.=+-]+", self.name)
+            _require(bool(plain), "sweep.name", self.name, "letters, digits and . = + - _")
+
+
+@dataclass
 class TrainConfig(CommonConfig):
     name: str = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     checkpoint: Optional[str] = None  # weights of a whole model to start from
     resume: Optional[str] = None  # auto (the latest unfinished run of this name) or a run folder
     experiment: Any = None

@@ -1,0 +1,229 @@
+"""Runs jobs, as many at a time as there are slots, whatever becomes of each, and keeps the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from segnext.sweeps.attempt import Attempt, start
+from segnext.sweeps.job import Job
+from segnext.sweeps.ledger import Ledger, Record
+from segnext.sweeps.locks import FileLock
+from segnext.sweeps.policy import OnFailure
+from segnext.sweeps.slots import Slot
+
+__all__ = ["SETTLED", "Display", "Scheduler"]
+
+SETTLED = ("finished", "pruned")  # states of jobs that are not run again
+POLL_SECONDS = 0.1
+WATCH_SECONDS = 2.0  # between two looks at the curves of running jobs
+WRONG_SETTINGS = 2  # exit code of a job whose configuration or data are wrong: trying again does not help
+
+
+class Display(Protocol):
+    """What shows a sweep to its user."""
+
+    def update(self, record: Record) -> None:
+        """Shows a job's new state."""
+
+    def tick(self) -> None:
+        """Called several times a second while jobs run."""
+
+
+class Scheduler:
+    """Runs the jobs of one sweep.
+
+    Args:
+        slots: where jobs can run.
+        command: the command of a job's process; True: the run goes on from its latest checkpoint.
+        grace: seconds that a stopped job has to save.
+        first: a command to be over before several jobs start at once (it fills a cache that they share).
+        verdict: why a running job is not worth going on with, or None; asked now and then.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        slots: Sequence[Slot],
+        command: Callable[[Job, bool], Sequence[str]],
+        display: Display,
+        on_failure: OnFailure | None = None,
+        grace: float = 3.0,
+        first: Sequence[str] | None = None,
+        verdict: Callable[[Job], str | None] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._slots = slots
+        self._command = command
+        self._display = display
+        self._on_failure = on_failure or OnFailure()
+        self._grace = grace
+        self._first = first
+        self._verdict = verdict
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Attempt, list[FileLock]] = {}
+        self._attempts: dict[str, int] = {}  # what the ledger said when the job was queued here
+        self._failures: dict[str, int] = {}
+        self._next_watch = 0.0
+
+    def run(self, jobs: Sequence[Job]) -> int | None:
+        """Runs those of ``jobs`` that are neither finished nor pruned.
+
+        Returns:
+            The number of the signal that stopped the sweep, or None. Jobs that run then save and are interrupted.
+        """
+        for job in jobs:
+            record = self._ledger.read(job)
+            self._record(record)
+            if record.state not in SETTLED:
+                self._queue(job, record)
+        with _Signals() as signals:
+            try:
+                self._run_first(signals)
+                while self._running or self._waiting:
+                    if signals.received is not None:
+                        self._stop_all("stopped with the sweep")
+                    self._step()
+            finally:  # also when a launcher's signal handler ends this process by an exception
+                self._stop_all("stopped with the sweep")
+                while self._running:
+                    self._step()
+        return signals.received
+
+    def _step(self) -> None:
+        self._reap()
+        self._start_waiting()
+        self._watch()
+        self._display.tick()
+        time.sleep(POLL_SECONDS)
+
+    def _run_first(self, signals: _Signals) -> None:
+        if self._first is None or min(len(self._slots), len(self._waiting)) < 2:
+            return
+        place = Job("first", (), self._ledger.folder / "ledger" / "first")
+        attempt = start(place, self._first, held=(), environment={}, grace=self._grace)
+        try:
+            while attempt.poll() is None:
+                if signals.received is not None:
+                    attempt.stop("stopped with the sweep")
+                self._display.tick()
+                time.sleep(POLL_SECONDS)
+        finally:
+            attempt.stop("stopped with the sweep")
+
+    def _queue(self, job: Job, record: Record) -> None:
+        self._attempts[job.name] = record.attempts
+        self._waiting.append(job)
+
+    def _start_waiting(self) -> None:
+        for _ in range(len(self._waiting)):
+            claim = self._ledger.claim(self._waiting[0])
+            if claim is None:  # another sweep runs it: wait and see what becomes of it
+                self._waiting.rotate(-1)
+                continue
+            job = self._waiting[0]
+            record = self._ledger.read(job)
+            if record.state in SETTLED or record.attempts != self._attempts[job.name]:
+                self._waiting.popleft()
+                claim.release()
+                self._record(record)
+                continue
+            taken = next(((slot, lock) for slot in self._slots if (lock := slot.take()) is not None), None)
+            if taken is None:
+                claim.release()
+                return
+            self._waiting.popleft()
+            self._start(job, record, taken[0], [claim, taken[1]])
+
+    def _start(self, job: Job, record: Record, slot: Slot, held: list[FileLock]) -> None:
+        command = self._command(job, _can_resume(job.folder))
+        attempt = start(job, command, held=held, environment=slot.environment, grace=self._grace)
+        self._running[attempt] = held
+        self._record(
+            Record(
+                job=job.name,
+                overrides=job.overrides,
+                folder=str(job.folder),
+                state="running",
+                attempts=record.attempts + 1,
+                started=attempt.started,
+                host=socket.gethostname(),
+            )
+        )
+
+    def _reap(self) -> None:
+        for attempt in [attempt for attempt in self._running if attempt.poll() is not None]:
+            record = self._ledger.read(attempt.job).but(**vars(attempt.ending()), ended=time.time())
+            if record.state == "interrupted" and record.error and record.error.startswith(PRUNED):
+                record = record.but(state="pruned", error=record.error.removeprefix(PRUNED))
+            self._record(record)
+            for lock in self._running.pop(attempt):
+                lock.release()
+            if record.state == "failed":
+                self._after_failure(attempt.job, record)
+
+    def _after_failure(self, job: Job, record: Record) -> None:
+        failures = self._failures[job.name] = self._failures.get(job.name, 0) + 1
+        if failures <= self._on_failure.retries and record.exit_code != WRONG_SETTINGS:
+            self._queue(job, record)
+        elif self._on_failure.stop:
+            self._stop_all(f"stopped because {job.name} failed")
+
+    def _stop_all(self, reason: str) -> None:
+        self._waiting.clear()
+        for attempt in self._running:
+            attempt.stop(reason)
+
+    def _watch(self) -> None:
+        if self._verdict is None or time.monotonic() < self._next_watch:
+            return
+        self._next_watch = time.monotonic() + WATCH_SECONDS
+        for attempt in self._running:
+            if (reason := self._verdict(attempt.job)) is not None:
+                attempt.stop(PRUNED + reason)
+
+    def _record(self, record: Record) -> None:
+        self._ledger.write(record)
+        self._display.update(record)
+
+
+PRUNED = "pruned: "
+
+
+def _can_resume(folder: Path) -> bool:
+    return (folder / "checkpoints" / "latest.resume.safetensors").is_file()
+
+
+class _Signals:
+    """Remembers the first of the signals that mean "stop" instead of letting it end this process.
+
+    Outside the main thread, and where somebody else has taken a signal (a launcher does), it stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                with contextlib.suppress(ValueError):  # not the main thread
+                    self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number

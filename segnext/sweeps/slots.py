@@ -1,0 +1,74 @@
+"""Where jobs run: one slot per job at a time, a GPU or a share of the processor cores, held by a lock on a file.
+
+The kernel lets go of a lock when the last process that holds the file ends, so no crash leaves a slot taken. GPUs have
+one set of files per user, which all sweeps respect; shares of cores belong to one sweep.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segnext import backend
+from segnext.sweeps.locks import FileLock
+
+__all__ = ["Slot", "plan_slots", "visible_gpus"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one job: the file whose lock means that it is taken, and what its job finds in its environment."""
+
+    name: str
+    lock_file: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def take(self) -> FileLock | None:
+        """The slot's lock, or None when it is taken."""
+        return FileLock.take(self.lock_file)
+
+
+def plan_slots(
+    count: int | None, *, device: str, folder: Path, cpu_default: int = 1, jobs: int | None = None
+) -> list[Slot]:
+    """The slots of a sweep.
+
+    Args:
+        count: jobs at a time; None: one per GPU, or ``cpu_default`` without a GPU. More than there are GPUs share them.
+        device: ``auto``, ``cpu`` or ``cuda`` as for training.
+        folder: of the sweep; holds the lock files of shares of cores.
+        jobs: how many there are; cores are shared among no more.
+    """
+    gpus = visible_gpus() if device != "cpu" else []
+    if gpus:
+        home = backend.home() / "slots" / socket.gethostname()
+        slots = []
+        for i in range(count or len(gpus)):
+            share, gpu = i // len(gpus), gpus[i % len(gpus)]
+            slots.append(Slot(f"GPU {gpu}", home / f"gpu-{gpu}-{share}.lock", {"CUDA_VISIBLE_DEVICES": gpu}))
+        return slots
+    count = count or cpu_default
+    threads = max(1, available_cores() // min(count, jobs or count))
+    environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
+    return [Slot(f"CPU {i}", folder / "ledger" / f"slot-{i}.lock", environment) for i in range(count)]
+
+
+def visible_gpus() -> Sequence[str]:
+    """The CUDA devices this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty without a usable one."""
+    if backend.cuda_problem():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    count = ctypes.c_int(0)
+    ctypes.CDLL("libcuda.so.1").cuDeviceGetCount(ctypes.byref(count))
+    return [str(i) for i in range(count.value)]
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
