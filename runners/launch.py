@@ -111,6 +111,8 @@ def _explain(error: Exception, schema: type[Any]) -> str:
     if isinstance(root, OmegaConfBaseException) and key:
         return f"{key}: {str(root.msg or root).splitlines()[0]}"
     text = " ".join(str(error).split())
+    if missing := re.search(r"To append to your default list use (\+\S+)", text):
+        return f"{missing[1].lstrip('+')}: nothing of this group is chosen by default, add it by {missing[1]}"
     match = re.match(r"Could not override '([^']+)'", text)
     if match:
         return schemas.unknown_key(match.group(1), schema)

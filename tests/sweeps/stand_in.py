@@ -1,4 +1,4 @@
-"""Stands in for a training in tests of sweeps: `stand_in.py FOLDER BEHAVIOUR`."""
+"""Stands in for a training in tests of sweeps: `stand_in.py FOLDER BEHAVIOUR [MIOU]`."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def write_status(folder: Path, state: str, error: "str | None" = None) -> None:
 
 
 def finish(folder: Path) -> None:
-    (folder / "metrics.json").write_text(json.dumps({"best_mIoU": 0.5}))
+    (folder / "metrics.json").write_text(json.dumps({"best_mIoU": float((sys.argv[3:] or ["0.5"])[0])}))
     write_status(folder, "finished")
 
 
