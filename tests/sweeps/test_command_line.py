@@ -233,7 +233,7 @@ def test_a_search_goes_on_until_its_trials_are_complete(command: Command) -> Non
     assert code == 0, output
     [sweep] = command.sweeps()
 
-    def study() -> "optuna.Study":
+    def study() -> optuna.Study:
         return optuna.load_study(study_name="search", storage=f"sqlite:///{sweep / 'study.db'}")
 
     assert len(study().trials) == 3
