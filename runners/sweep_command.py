@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class SweepCommand:
         for overrides in BasicSweeper.split_arguments(parsed, None)[0]:
             config = _resolved(loader.load_sweep_config(master, overrides))
             jobs.append(self.job(config, overrides))
+        self._judge(jobs)  # says if the reference of sweep.prune is of no use
         return list({job.name: job for job in jobs}.values())
 
     def check_what_is_fixed(self, loader: ConfigLoader) -> None:
@@ -110,17 +111,20 @@ class SweepCommand:
     def scheduler(self, jobs: Sequence[Job], display: Display) -> Scheduler:
         device = jobs[0].settings["device"]
         ready = f"from segnext import backend; backend.start({device!r})"
-        ledger = Ledger(self.folder)
         return Scheduler(
-            ledger,
+            Ledger(self.folder),
             slots=self._slots(device, len(jobs)),
             command=self._process,
             display=display,
             on_failure=OnFailure.parse(self.settings.on_failure),
             grace=self.settings.grace,
             first=[sys.executable, "-c", ready],
-            verdict=curve_judge(self.settings.prune, margin=self.settings.prune_margin, jobs=jobs, ledger=ledger),
+            verdict=self._judge(jobs),
         )
+
+    def _judge(self, jobs: Sequence[Job]) -> Callable[[Job], str | None] | None:
+        settings = self.settings
+        return curve_judge(settings.prune, margin=settings.prune_margin, jobs=jobs, ledger=Ledger(self.folder))
 
     def _slots(self, device: str, jobs: int) -> list[Slot]:
         if self.launcher == "submitit_slurm":  # SLURM has given the job its place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -68,8 +69,10 @@ class SweepTask:
             return
 
         def watch() -> None:
-            while psutil.pid_exists(self.owner):
-                time.sleep(0.2)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                owner = psutil.Process(self.owner)
+                while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.2)
             os._exit(1)  # the guard of the job in hand notices and stops it
 
         threading.Thread(target=watch, name=_WATCH, daemon=True).start()
