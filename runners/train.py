@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import Tracker, validation_metrics
-from segnext.training.resume import find_run
+from segnext.training.resume import evaluated, find_run
 
 
 @runner("train", TrainConfig, isolated=True)
@@ -85,8 +86,8 @@ def fit(
         first_iteration=first_iteration,
     )
 
-    def evaluate_and_keep(iteration: int) -> None:
-        scores, samples = _validate(config, model, validation_set, settings)
+    def evaluate_and_keep(iteration: int, check: Callable[[], None]) -> None:
+        scores, samples = _validate(config, model, validation_set, settings, check=check)
         tracker.log(iteration, validation_metrics(scores, classes.names))
         tracker.images(iteration, samples)
         checkpoints.save_if_best(iteration, scores.mIoU)
@@ -95,6 +96,9 @@ def fit(
         height, width = config.dataset.profile_size
         cost = complexity(config.model.name, num_classes=len(classes), height=height, width=width)
         tracker.summary({"params": cost.params, "macs": cost.macs, "flops": cost.macs})
+        intervals = build.intervals(config.schedule)
+        if resume and intervals.due(intervals.evaluation, first_iteration) and not evaluated(folder, first_iteration):
+            evaluate_and_keep(first_iteration, lambda: None)
         try:
             train(
                 model,
@@ -102,7 +106,7 @@ def fit(
                 batches,
                 learning_rate=build.learning_rate(config.schedule),
                 seed=config.seed,
-                intervals=build.intervals(config.schedule),
+                intervals=intervals,
                 log=tracker.log,
                 evaluate=evaluate_and_keep,
                 save=checkpoints.save_latest,
@@ -114,8 +118,10 @@ def fit(
     return tracker.figures
 
 
-def _validate(config: TrainConfig, model: Any, dataset: Dataset, settings: Any) -> tuple[Any, list[ValidationImage]]:
-    """Scores of the validation images, and the first few of them with their predictions."""
+def _validate(
+    config: TrainConfig, model: Any, dataset: Dataset, settings: Any, *, check: Callable[[], None]
+) -> tuple[Any, list[ValidationImage]]:
+    """Scores of the validation images, and the first few of them with their predictions; ``check`` may stop it."""
     from segnext.evaluation.evaluator import evaluate
 
     samples: list[ValidationImage] = []
@@ -132,6 +138,7 @@ def _validate(config: TrainConfig, model: Any, dataset: Dataset, settings: Any) 
         seed=config.seed,
         indices=range(min(limit, len(dataset))),
         workers=config.workers,
+        progress=lambda done, total: check(),
         on_prediction=keep,
     )
     return result.scores, samples

@@ -39,6 +39,11 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def raise_if_received(self, iteration: int) -> None:
+        """Raises Interrupted, saying that ``iteration`` iterations are saved, once a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received, iteration)
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         for known in SIGNALS:

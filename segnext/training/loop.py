@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from segnext import backend
 from segnext.errors import TrainingError
-from segnext.training.interrupt import Interrupted, StopSignals
+from segnext.training.interrupt import StopSignals
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimiser import AdamW
 from segnext.training.schedule import Intervals
@@ -41,7 +42,7 @@ def train(
     seed: int,
     intervals: Intervals,
     log: Callable[[int, Mapping[str, float]], None],
-    evaluate: Callable[[int], None],
+    evaluate: Callable[[int, Callable[[], None]], None],
     save: Callable[[int], None],
     micro_batch: int | None = None,
 ) -> None:
@@ -50,7 +51,9 @@ def train(
     Args:
         learning_rate: base rate of a 0-based iteration.
         seed: drop path, dropout and bases of an image follow from (seed, iteration, index of the image).
-        log, evaluate, save: called with the number of iterations done.
+        log, save: called with the number of iterations done; ``save`` always before ``evaluate``.
+        evaluate: called with the number of iterations done and a function to call now and then: it raises Interrupted
+            once a signal has come.
         micro_batch: images per forward and backward pass; None takes a batch in one.
 
     Raises:
@@ -72,18 +75,15 @@ def train(
             meter.add(loss, images=len(batch.images))
             if log_now:
                 log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())})
-            save_now = intervals.due(intervals.checkpoint, done) or signals.received is not None
-            if save_now:
+            evaluate_now = intervals.due(intervals.evaluation, done)
+            if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
                 meter.check(done)
                 save(done)
-            if signals.received is not None:
-                raise Interrupted(signals.received, done)
-            if intervals.due(intervals.evaluation, done):
-                meter.check(done)
-                model.eval()
-                evaluate(done)
-                model.train()
-            if save_now or intervals.due(intervals.evaluation, done):
+                signals.raise_if_received(done)
+                if evaluate_now:
+                    model.eval()
+                    evaluate(done, partial(signals.raise_if_received, done))
+                    model.train()
                 meter.restart_clock()
 
 

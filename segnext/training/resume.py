@@ -1,13 +1,14 @@
-"""Finding the run that ``resume`` means."""
+"""Finding the run that ``resume`` means, and what it still owes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from segnext.errors import ConfigError
+from segnext.tracking.events import read_events
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["find_run"]
+__all__ = ["evaluated", "find_run"]
 
 
 def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
@@ -32,6 +33,11 @@ def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
     if _finished(run):
         raise ConfigError(f"resume={resume} has finished: start a new run, or raise schedule.iterations in a new one")
     return run
+
+
+def evaluated(run: RunFolder, iteration: int) -> bool:
+    """Whether the log holds an evaluation after ``iteration`` iterations (a stop may have come between save and it)."""
+    return any(event.kind == "val" and event.iteration == iteration for event in read_events(run.events))
 
 
 def _finished(run: RunFolder) -> bool:

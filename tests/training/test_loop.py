@@ -1,0 +1,224 @@
+"""The training loop on a network of one layer: order of events, guards, accumulation and exact resuming."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segnext import backend
+from segnext.data.classes import SHAPES
+from segnext.data.loader import Batch
+from segnext.errors import TrainingError, WeightsError
+from segnext.evaluation.checkpoint import CheckpointInfo
+from segnext.evaluation.inference import InferenceSettings
+from segnext.training.checkpoints import Checkpoints
+from segnext.training.interrupt import Interrupted
+from segnext.training.loop import train
+from segnext.training.optimiser import AdamW, parameter_groups
+from segnext.training.schedule import Intervals
+
+jt = backend.start()
+K = len(SHAPES)
+
+
+class OneLayer(jt.Module):  # type: ignore[misc]
+    """A 1×1 convolution that adds a draw per image to its logits, as dropout and bases do."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.weight = jt.array(rng.standard_normal((K, 3)).astype(np.float32))
+        self.seeds: list[Any] = []
+
+    def seed_draws(self, seeds: Sequence[Any]) -> None:
+        self.seeds.append(list(seeds))
+        self._noise = np.stack([np.random.default_rng(s).random((K, 1, 1), np.float32) for s in seeds])
+
+    def execute(self, x: Any) -> Any:
+        b, c, h, w = x.shape
+        pixels = x.transpose(0, 2, 3, 1).reshape((-1, c))
+        logits = jt.matmul(pixels, self.weight.transpose()).reshape((b, h, w, K)).transpose(0, 3, 1, 2)
+        return logits + jt.array(self._noise)
+
+    def tensors(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+
+def batch(iteration: int, size: int = 4) -> Batch:
+    rng = np.random.default_rng([9, iteration])
+    images = rng.standard_normal((size, 3, 8, 8)).astype(np.float32)
+    labels = rng.integers(0, K, (size, 8, 8)).astype(np.uint8)
+    return Batch(images, labels, np.zeros(size, int), np.arange(size), iteration)
+
+
+class Run:
+    """A model with its optimiser, and a record of what the loop called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = OneLayer()
+        self.optimiser = AdamW(self.model.tensors(), parameter_groups(self.model.tensors()))
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, InferenceSettings())
+        self.checkpoints = Checkpoints(folder, self.model, self.optimiser, info=info)
+        self.calls: list[str] = []
+        self.logged: dict[int, dict[str, float]] = {}
+
+    def train(
+        self,
+        first: int,
+        last: int,
+        *,
+        intervals: Intervals | None = None,
+        batches: list[Batch] | None = None,
+        micro_batch: int | None = None,
+        on_log: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        def log(done: int, metrics: Any) -> None:
+            self.calls.append(f"log {done}")
+            self.logged[done] = dict(metrics)
+            on_log(done)
+
+        def save(done: int) -> None:
+            self.calls.append(f"save {done}")
+            self.checkpoints.save_latest(done)
+
+        def evaluate(done: int, check: Callable[[], None]) -> None:
+            self.calls.append(f"evaluate {done} {'training' if self.model.is_training() else 'eval'}")
+            check()
+
+        train(
+            self.model,
+            self.optimiser,
+            batches or [batch(i) for i in range(first, last)],
+            learning_rate=lambda i: 0.01 / (i + 1),
+            seed=3,
+            intervals=intervals or Intervals(log=2, evaluation=4, checkpoint=3, last=6),
+            log=log,
+            evaluate=evaluate,
+            save=save,
+            micro_batch=micro_batch,
+        )
+
+    @property
+    def weight(self) -> np.ndarray:
+        return np.array(self.model.weight.numpy())
+
+
+def test_logs_saves_and_evaluates_when_due_and_saves_before_evaluating(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(0, 6)
+    assert run.calls == [
+        "log 2",
+        "save 3",
+        "log 4",
+        "save 4",
+        "evaluate 4 eval",
+        "log 6",
+        "save 6",
+        "evaluate 6 eval",
+    ]
+    assert run.model.is_training()
+
+
+def test_what_is_logged_is_the_mean_loss_the_rate_and_the_gradient_norm(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(0, 2, intervals=Intervals(1, 9, 9, 2))
+    each = [run.logged[1]["train/loss"], run.logged[2]["train/loss"]]
+    pair = Run(tmp_path)
+    pair.train(0, 2, intervals=Intervals(2, 9, 9, 2))
+    assert pair.logged[2]["train/loss"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert pair.logged[2]["train/lr"] == 0.005
+    assert pair.logged[2]["train/grad_norm"] > 0
+    assert pair.logged[2]["train/images_per_second"] > 0
+
+
+def test_draws_follow_from_seed_iteration_and_image(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(5, 6)
+    assert run.model.seeds == [[(3, 5, 0), (3, 5, 1), (3, 5, 2), (3, 5, 3)]]
+
+
+def test_accumulating_micro_batches_equals_one_batch(tmp_path: Path) -> None:
+    whole, parts = Run(tmp_path / "a"), Run(tmp_path / "b")
+    whole.train(0, 3)
+    parts.train(0, 3, micro_batch=2)
+    np.testing.assert_allclose(parts.weight, whole.weight, rtol=1e-5, atol=1e-6)
+    assert len(parts.model.seeds) == 2 * len(whole.model.seeds)
+
+
+def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    straight = Run(tmp_path / "straight")
+    straight.train(0, 6)
+    stopped = Run(tmp_path / "stopped")
+    stopped.train(0, 3)
+    resumed = Run(tmp_path / "stopped")
+    first = resumed.checkpoints.restore()
+    resumed.train(first, 6)
+    assert first == 3
+    assert (resumed.weight == straight.weight).all()
+
+
+def test_a_signal_saves_and_raises(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(Interrupted) as stop:
+        run.train(0, 6, on_log=lambda done: os.kill(os.getpid(), signal.SIGTERM))
+    assert stop.value.exit_code == 143
+    assert run.calls == ["log 2", "save 2"]
+    assert Run(tmp_path).checkpoints.restore() == 2
+
+
+def test_a_signal_during_an_evaluation_does_not_wait_for_its_end(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(0, 3)
+    with pytest.raises(Interrupted):
+        run.train(3, 6, on_log=lambda done: os.kill(os.getpid(), signal.SIGTERM) if done == 4 else None)
+    assert run.calls[-2:] == ["log 4", "save 4"]
+
+
+@pytest.mark.parametrize(("image", "loss"), [(math.nan, "nan"), (math.inf, "nan")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_iteration(
+    tmp_path: Path, image: float, loss: str
+) -> None:
+    bad = batch(1)
+    bad.images[:] = image
+    run = Run(tmp_path)
+    with pytest.raises(TrainingError, match=f"loss was {loss} at iteration 2: lower schedule.lr"):
+        run.train(0, 4, batches=[batch(0), bad, batch(2), batch(3)])
+    assert not run.checkpoints.resume_file.exists()
+
+
+def test_a_loss_of_zero_stops_the_run(tmp_path: Path) -> None:
+    unlabelled = batch(0)
+    unlabelled.labels[:] = 255
+    with pytest.raises(TrainingError, match="exactly 0 at iteration 1"):
+        Run(tmp_path).train(0, 2, batches=[unlabelled, batch(1)])
+
+
+def test_the_best_checkpoint_is_kept_across_a_resume(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(0, 3)
+    run.checkpoints.save_if_best(3, 0.5)
+    resumed = Run(tmp_path)
+    resumed.checkpoints.restore()
+    resumed.checkpoints.save_if_best(4, 0.4)
+    info = CheckpointInfo.read(tmp_path / "best.safetensors")
+    assert info is not None
+    assert (info.iteration, info.mIoU) == (3, 0.5)
+
+
+def test_a_damaged_resume_file_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(0, 3)
+    run.checkpoints.resume_file.write_bytes(run.checkpoints.resume_file.read_bytes()[:100])
+    with pytest.raises(WeightsError, match=r"latest\.resume\.safetensors is damaged"):
+        Run(tmp_path).checkpoints.restore()
+
+
+def test_a_run_without_a_checkpoint_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="stopped before its first checkpoint"):
+        Run(tmp_path).checkpoints.restore()
