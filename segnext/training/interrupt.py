@@ -23,7 +23,11 @@ class Interrupted(SegNeXtError):
 
 
 class StopSignals:
-    """Within its ``with`` block a first signal is remembered in ``received`` and a second one ends at once."""
+    """Within its ``with`` block a first signal is remembered in ``received``; Ctrl-C after it ends at once.
+
+    Other signals may come twice, from a cluster to all processes of a job and from the sweep that runs it, and mean
+    the same: an end in the middle of saving would help nobody.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -45,6 +49,5 @@ class StopSignals:
             raise Interrupted(self.received, iteration)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        for known in SIGNALS:
-            signal.signal(known, self._previous[known])
+        self.received = self.received or number
+        signal.signal(signal.SIGINT, self._previous[signal.SIGINT])

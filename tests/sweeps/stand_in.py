@@ -55,6 +55,8 @@ elif behaviour == "meet":  # ends when another job is there at the same time
     while len(list((folder.parent / "met").iterdir())) < 2:
         time.sleep(0.02)
     finish(folder)
+elif behaviour == "wait" and (folder / "resumed").exists():
+    finish(folder)
 elif behaviour in ("wait", "stubborn", "litter"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "stubborn" else save_and_end)
     pids = [os.getpid()]

@@ -206,6 +206,7 @@ def test_joblib_runs_jobs_in_its_workers(command: Command) -> None:
     assert "Nothing to do" in command.run(*arguments)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_of_other_launchers_end_with_the_sweep(command: Command, launcher: str, number: signal.Signals) -> None:
@@ -227,6 +228,19 @@ def test_submitit_isolates_jobs(command: Command) -> None:
     assert code == 1, output
     assert [record.state for record in command.records().values()] == ["finished", "failed", "finished"]
     assert command.run(*arguments)[0] == 0
+
+
+def test_a_preempted_submitit_job_saves_is_queued_again_and_goes_on(command: Command) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    process = command.start("-m", "hydra/launcher=submitit_local", "seed=0", stand_ins={"seed=0": "wait"})
+    wait_until(lambda: list(command.folder.glob("outputs/sweeps/*/*/pids")), seconds=120)
+    [task] = [found for found in command.processes() if "submitit.core._submit" in found.cmdline()]
+    task.send_signal(signal.SIGUSR2)  # SLURM's notice, by the name that submitit gives it
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    [record] = command.records().values()
+    assert (record.state, record.attempts) == ("finished", 2)
+    assert (Path(record.folder) / "resumed").exists()
 
 
 def test_a_search_goes_on_until_its_trials_are_complete(command: Command) -> None:

@@ -24,6 +24,14 @@ def test_a_second_interrupt_ends_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_notice_that_comes_twice_is_one_notice() -> None:
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGUSR1
+
+
 def test_the_handlers_of_before_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals():
