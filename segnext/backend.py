@@ -38,7 +38,7 @@ DEVICES = ("auto", "cpu", "cuda")
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
 
 # What Jittor's compile flags depend on, as environment variables.
-_SETTINGS = ("python_config_path", "nvcc_path", "cc_path", "use_mkl", "cc_flags", "nvcc_flags")
+_SETTINGS = ("nvcc_path", "cc_path", "use_mkl", "cc_flags", "nvcc_flags")
 
 _jittor: Any = None
 _device = ""
@@ -78,11 +78,13 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     with _stdout_to_log():
         utilities = importlib.import_module("jittor_utils")
     _lay_onednn(Path(utilities.home()))
-    _compile_core(Path(utilities.cache_path), announce)
+    stamp = Path(utilities.cache_path) / "core-is-ready"
+    if not stamp.exists():
+        _compile_core(stamp, announce)
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
     with _stdout_to_log():
-        jittor = _import_jittor()
+        jittor = _import_jittor(stamp)
     _take_signals_back()
     _device = "cpu" if problem else "cuda"
     jittor.flags.use_cuda = int(_device == "cuda")  # before any model is built: layers choose their kernels then
@@ -200,24 +202,22 @@ def _cache_name() -> str:
 
     Otherwise Jittor names its cache after the git branch of the folder it is installed in.
     """
-    settings = "\n".join([sys.version, *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)])
+    include = sysconfig.get_paths()["include"]
+    settings = "\n".join([sys.version, include, *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)])
     return f"segnext-{zlib.crc32(settings.encode()):08x}"
 
 
-def _compile_core(cache: Path, announce: Callable[[str], None] | None) -> None:
-    """Lets a child process compile the core, unless one has done so before.
+def _compile_core(stamp: Path, announce: Callable[[str], None] | None) -> None:
+    """Lets a child process compile the core, and leaves ``stamp`` when it is ready.
 
     Now and then Jittor's import ends the whole process with code 0 and asks to be started again, because it has
     rebuilt a part of itself; in a child that costs nothing, and this process then finds everything in the cache.
     """
-    stamp = cache / "core-is-ready"
-    if stamp.exists():
-        return
     if announce:
         announce("Compiling Jittor's core for the first time: about two minutes, then it is cached.")
     command = [sys.executable, "-c", "import jittor; print('ready')"]
     for _ in range(3):
-        child = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=cache, text=True)
+        child = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=stamp.parent, text=True)
         if child.returncode == 0 and "ready" in child.stdout:
             stamp.touch()
             return
@@ -254,10 +254,15 @@ def _stdout_to_log() -> Iterator[None]:
         os.close(stdout)
 
 
-def _import_jittor() -> Any:
+def _import_jittor(stamp: Path) -> Any:
     try:
         return importlib.import_module("jittor")
-    except (Exception, SystemExit) as error:
+    except SystemExit as error:  # "please rerun": another program has changed this very cache
+        stamp.unlink(missing_ok=True)
+        raise BackendError(
+            "Jittor's compile cache was out of date and is renewed now: run the command again"
+        ) from error
+    except Exception as error:
         raise BackendError(
             f"Jittor could not be imported ({error}); the compiler's output is in {_log_path}"
         ) from error
