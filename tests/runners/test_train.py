@@ -1,0 +1,221 @@
+"""The training command in processes of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+REPOSITORY = Path(__file__).parents[2]
+QUICK = (
+    "model=tiny",
+    "dataset=shapes",
+    "schedule=demo",
+    "dataset.image_size=[32,32]",
+    "dataset.crop=[32,32]",
+    "dataset.test.scale=[32,32]",
+    "dataset.train_images=8",
+    "dataset.val_images=2",
+    "schedule.batch_size=2",
+    "schedule.iterations=6",
+    "schedule.eval_interval=3",
+    "schedule.log_interval=1",
+    "workers=0",
+)
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "runners.train", *overrides]
+
+
+def train(*overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*overrides), cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [record for record in records if record["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def finished(outputs: Path) -> tuple[Path, str]:
+    """A short run and what it said."""
+    done = train(*QUICK, f"output_dir={outputs}", "name=straight", "tracking=wandb", "tracking.wandb=offline")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (outputs / "straight").iterdir()
+    return run, done.stdout
+
+
+def test_a_run_leaves_its_folder_complete(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    for name in ("config.yaml", "events.jsonl", "metrics.json", "status.json", "train.log", "curves.png"):
+        assert (run / name).stat().st_size > 0
+    for name in ("latest.safetensors", "best.safetensors", "latest.resume.safetensors"):
+        assert (run / "checkpoints" / name).stat().st_size > 0
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+
+
+def test_metrics_agree_with_the_event_log(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    metrics = json.loads((run / "metrics.json").read_text())
+    validations = {record["iteration"]: record["metrics"]["val/mIoU"] for record in events(run, "val")}
+    assert set(validations) == {3, 6}
+    assert metrics["mIoU"] == validations[6]
+    assert metrics["best_mIoU"] == max(validations.values())
+    assert metrics["params"] == 4_226_406
+    assert metrics["iteration"] == 6
+
+
+def test_every_iteration_logs_loss_rate_norm_and_speed(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    records = events(run, "train")
+    assert [record["iteration"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert set(records[0]["metrics"]) == {"train/loss", "train/lr", "train/grad_norm", "train/images_per_second"}
+
+
+def test_the_screen_says_where_everything_is(finished: tuple[Path, str]) -> None:
+    run, screen = finished
+    assert f"run folder  {run}" in screen
+    assert str(run / "curves.png") in screen
+    assert "Compiling Operators" not in screen
+
+
+def test_a_checkpoint_describes_itself_and_predicts(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    code = (
+        "import numpy as np, segnext, sys\n"
+        "segmenter = segnext.Segmenter.from_checkpoint(sys.argv[1])\n"
+        "print(segmenter.predict(np.zeros((32, 40, 3), np.uint8)).shape, len(segmenter.classes))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "(32, 40) 6", done.stderr
+
+
+@pytest.fixture
+def process(outputs: Path) -> Iterator[subprocess.Popen[str]]:
+    arguments = command(*QUICK, f"output_dir={outputs}", "name=stopped", "tracking=none")
+    with subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as started:
+        yield started
+        started.kill()
+
+
+def test_a_run_stopped_by_sigterm_resumes_to_the_very_same_weights(
+    finished: tuple[Path, str], outputs: Path, process: subprocess.Popen[str]
+) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.lstrip().startswith("2/6"):
+            process.send_signal(signal.SIGTERM)
+            break
+    process.stdout.read()
+    assert process.wait() == 128 + signal.SIGTERM
+    (run,) = (outputs / "stopped").iterdir()
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["exit_reason"]) == ("interrupted", "SIGTERM")
+
+    resumed = train(*QUICK, f"output_dir={outputs}", "name=stopped", "tracking=none", "resume=auto")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"Resuming {run}" in resumed.stdout
+    straight, stopped = (load_file(r / "checkpoints/latest.safetensors") for r in (finished[0], run))
+    assert all((straight[name] == stopped[name]).all() for name in straight)
+    assert [record["iteration"] for record in events(run, "val")] == [3, 6]
+
+
+def camvid(root: Path, *, label: int = 3, broken_image: bool = False, without_label: bool = False) -> Path:
+    for split in ("train", "val"):
+        for folder in ("images", "annotations"):
+            (root / folder / split).mkdir(parents=True)
+        image = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
+        image.save(root / "images" / split / "one.jpg")
+        Image.fromarray(np.full((40, 48), label, np.uint8)).save(root / "annotations" / split / "one.png")
+    if broken_image:
+        (root / "images/val/one.jpg").write_bytes(b"no image")
+    if without_label:
+        (root / "annotations/val/one.png").unlink()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=tinny"], "model=tinny does not exist: did you mean tiny?"),
+        (["datset=ade"], "unknown setting datset: did you mean dataset?"),
+        (["+model.drop_pth=1"], "unknown setting model.drop_pth: did you mean model.drop_path?"),
+        (["schedule.lr=fast"], "schedule.lr: Value 'fast'"),
+        (["schedule.batch_size=0"], "schedule.batch_size=0 is out of range"),
+        (["dataset=ade", "dataset.root=/nowhere"], "dataset.root"),
+        (["dataset=shapes", "checkpoint=/nowhere/a.pth"], "/nowhere/a.pth does not exist"),
+        (["dataset=shapes", "model.pretrained=/nowhere/b.pth"], "/nowhere/b.pth"),
+        (["dataset=shapes", "device=cuda"], "device=cpu trains on the processor"),
+    ],
+)
+def test_a_wrong_command_ends_with_2_and_one_line(overrides: list[str], message: str, tmp_path: Path) -> None:
+    if "device=cuda" in overrides and not _without_gpu():
+        pytest.skip("there is a GPU here")
+    done = train(*overrides, f"output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"label": 11}, "one.png holds the value 11"),
+        ({"broken_image": True}, "one.jpg"),
+        ({"without_label": True}, "one"),
+    ],
+)
+def test_broken_data_are_named_before_any_work(fault: dict[str, Any], message: str, tmp_path: Path) -> None:
+    root = camvid(tmp_path / "camvid", **fault)
+    done = train("dataset=camvid", f"dataset.root={root}", "model.pretrained=null", f"output_dir={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_published_backbone_that_cannot_be_fetched_ends_the_run_before_any_work(tmp_path: Path) -> None:
+    environment = {**os.environ, "SEGNEXT_HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9"}
+    arguments = command("dataset=shapes", "model.pretrained=auto", f"output_dir={tmp_path / 'out'}")
+    done = subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "mscan_t" in done.stderr
+    assert str(tmp_path / "home/weights") in done.stderr
+    assert "model.pretrained=null" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import segnext.data.shapes as s\ndef read(self, index): raise RuntimeError('the disk is on fire')\n"
+        "s.ShapesDataset.read = read\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "SEGNEXT_HOME": str(tmp_path / "home")}
+    arguments = command("dataset=shapes", f"output_dir={tmp_path / 'out'}")
+    done = subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: RuntimeError: the disk is on fire (traceback in ")
+    assert "Traceback" in (tmp_path / "home/traceback.log").read_text()
+
+
+def _without_gpu() -> bool:
+    from segnext import backend
+
+    return bool(backend.cuda_problem())
