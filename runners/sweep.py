@@ -30,6 +30,8 @@ def requested(name: str) -> Namespace | None:
         return None
     if arguments.multirun:
         return arguments
+    if "hydra.mode=RUN" in arguments.overrides:  # a job of a sweep
+        return None
     try:
         with config_loader(name, arguments) as loader:
             mode = composed_without_choices(loader, name, arguments, check=False).hydra.mode

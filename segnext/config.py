@@ -250,7 +250,7 @@ class SweepConfig:
     slots: Any = "auto"  # jobs at a time; auto: one per GPU, one without a GPU
     on_failure: str = "continue"  # continue, stop or retry:N
     dry_run: bool = False  # list the jobs and run nothing
-    grace: float = 3.0  # seconds that a stopped job has to save before it is killed
+    grace: float = 2.5  # seconds that a stopped job has to save before it is killed
     prune: Optional[str] = None  # stop a job below this curve: a run folder, or best (the best finished job so far)
     prune_margin: float = 0.05  # by this much mIoU, a fraction
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,6 @@ class Attempt:
     """A process of ``job`` that runs or has ended. ``stop_reason`` is set once it has been asked to stop."""
 
     job: Job
-    started: float
     stop_reason: str | None
     _process: subprocess.Popen[bytes]
     _output_start: int
@@ -122,4 +120,4 @@ def start(
             pass_fds=[lock.fd for lock in held],
             start_new_session=True,  # Ctrl-C in the terminal is for the sweep alone
         )
-    return Attempt(job, time.time(), None, process, output_start, status)
+    return Attempt(job, None, process, output_start, status)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from segnext.errors import ConfigError
 from segnext.sweeps.job import Job
@@ -23,34 +26,44 @@ def curve_judge(
     """The function that says why a running job is not worth going on with, or None; None when ``reference`` is.
 
     Args:
-        reference: a run folder, or ``best``: the best finished job of this sweep on the job's dataset.
+        reference: a run folder, or ``best``: the best finished job of the sweep on the job's dataset.
         margin: mIoU, a fraction, by which a curve must lie below the reference.
+        jobs: those to be judged; their ``settings`` hold ``dataset``.
 
     Raises:
         ConfigError: the reference holds no mIoU curve, or is of another dataset than one of the jobs.
     """
     if reference is None:
         return None
-    if reference != "best":
-        folder = Path(reference)
-        if not len(series(read_events(folder / "events.jsonl"), "val/mIoU")[0]):
-            raise ConfigError(f"sweep.prune={reference} holds no mIoU curve: name the folder of an evaluated run")
-        dataset = OmegaConf.select(OmegaConf.load(RunFolder(folder).config), "dataset.name")
-        for job in jobs:
-            if job.settings["dataset"] != dataset:
-                raise ConfigError(
-                    f"sweep.prune={reference} is a run on {dataset}, job {job.name} on {job.settings['dataset']}: "
-                    "compare runs on one dataset, or use sweep.prune=best"
-                )
-        return lambda job: hopeless(job.folder, folder, margin=margin)
+    if reference == "best":
+        return lambda job: _below_best(job, ledger, margin)
+    folder = Path(reference)
+    if not len(series(read_events(folder / "events.jsonl"), "val/mIoU")[0]):
+        raise ConfigError(f"sweep.prune={reference} holds no mIoU curve: name the folder of an evaluated run")
+    dataset = _dataset(folder)
+    for job in jobs:
+        if job.settings["dataset"] != dataset:
+            raise ConfigError(
+                f"sweep.prune={reference} is a run on {dataset}, job {job.name} on {job.settings['dataset']}: "
+                "compare runs on one dataset, or use sweep.prune=best"
+            )
+    return lambda job: hopeless(job.folder, folder, margin=margin)
 
-    def judge(job: Job) -> str | None:
-        peers = [other for other in jobs if other.settings["dataset"] == job.settings["dataset"]]
-        finished = [record for record in map(ledger.read, peers) if record.state == "finished"]
-        best = max(finished, key=lambda record: record.best_mIoU or 0.0, default=None)
-        return None if best is None else hopeless(job.folder, Path(best.folder), margin=margin)
 
-    return judge
+def _below_best(job: Job, ledger: Ledger, margin: float) -> str | None:
+    finished = [record for record in ledger.records() if record.state == "finished"]
+    peers = [record for record in finished if _dataset(Path(record.folder)) == job.settings["dataset"]]
+    best = max(peers, key=lambda record: record.best_mIoU or 0.0, default=None)
+    return None if best is None else hopeless(job.folder, Path(best.folder), margin=margin)
+
+
+@functools.cache
+def _dataset(folder: Path) -> str | None:
+    """The dataset of a run that has begun."""
+    try:
+        return str(OmegaConf.select(OmegaConf.load(RunFolder(folder).config), "dataset.name"))
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return None
 
 
 def hopeless(run: Path, reference: Path, *, margin: float) -> str | None:

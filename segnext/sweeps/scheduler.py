@@ -56,7 +56,7 @@ class Scheduler:
         command: Callable[[Job, bool], Sequence[str]],
         display: Display,
         on_failure: OnFailure | None = None,
-        grace: float = 3.0,
+        grace: float = 2.5,
         first: Sequence[str] | None = None,
         verdict: Callable[[Job], str | None] | None = None,
     ) -> None:
@@ -144,31 +144,37 @@ class Scheduler:
             self._start(job, record, taken[0], [claim, taken[1]])
 
     def _start(self, job: Job, record: Record, slot: Slot, held: list[FileLock]) -> None:
-        command = self._command(job, _can_resume(job.folder))
-        attempt = start(job, command, held=held, environment=slot.environment, grace=self._grace)
-        self._running[attempt] = held
-        self._record(
-            Record(
-                job=job.name,
-                overrides=job.overrides,
-                folder=str(job.folder),
-                state="running",
-                attempts=record.attempts + 1,
-                started=attempt.started,
-                host=socket.gethostname(),
-            )
+        record = Record(
+            job=job.name,
+            overrides=job.overrides,
+            folder=str(job.folder),
+            state="running",
+            attempts=record.attempts + 1,
+            started=time.time(),
+            host=socket.gethostname(),
         )
+        command = self._command(job, _can_resume(job.folder))
+        try:
+            attempt = start(job, command, held=held, environment=slot.environment, grace=self._grace)
+        except OSError as error:  # no memory or no process left, which may pass
+            self._end(job, record.but(state="failed", error=f"could not be started: {error}"), held)
+            return
+        self._running[attempt] = held
+        self._record(record)
 
     def _reap(self) -> None:
         for attempt in [attempt for attempt in self._running if attempt.poll() is not None]:
-            record = self._ledger.read(attempt.job).but(**vars(attempt.ending()), ended=time.time())
+            record = self._ledger.read(attempt.job).but(**vars(attempt.ending()))
             if record.state == "interrupted" and record.error and record.error.startswith(PRUNED):
                 record = record.but(state="pruned", error=record.error.removeprefix(PRUNED))
-            self._record(record)
-            for lock in self._running.pop(attempt):
-                lock.release()
-            if record.state == "failed":
-                self._after_failure(attempt.job, record)
+            self._end(attempt.job, record, self._running.pop(attempt))
+
+    def _end(self, job: Job, record: Record, held: list[FileLock]) -> None:
+        self._record(record.but(ended=time.time()))
+        for lock in held:
+            lock.release()
+        if record.state == "failed":
+            self._after_failure(job, record)
 
     def _after_failure(self, job: Job, record: Record) -> None:
         failures = self._failures[job.name] = self._failures.get(job.name, 0) + 1

@@ -76,6 +76,13 @@ class Command:
                 continue
         return found
 
+    def wait_for_the_end_of_jobs(self, sweep: subprocess.Popen[str]) -> None:
+        """Fails if after 5 s anything is left but the process of the sweep itself."""
+        deadline = time.monotonic() + 5
+        while left := [process for process in self.processes() if process.pid != sweep.pid]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
@@ -112,11 +119,8 @@ def test_5_seconds_after_a_signal_to_the_sweep_nothing_of_it_is_left(command: Co
     process = command.start("-m", "seed=0,1,2", "sweep.slots=3", stand_ins=jobs)
     wait_until(lambda: len(list(command.folder.glob("outputs/sweeps/*/*/pids"))) == 3, seconds=120)
     process.send_signal(number)
-    deadline = time.monotonic() + 5
-    output, _ = process.communicate()  # until the last one that can write to it has ended
-    wait_until(lambda: not command.processes() or time.monotonic() > deadline)
-    assert not command.processes()
-    assert time.monotonic() < deadline + 0.5
+    command.wait_for_the_end_of_jobs(process)
+    output, _ = process.communicate()
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), output
     assert command.records()["seed=0"].state == "interrupted"
 
@@ -190,6 +194,7 @@ def test_jobs_of_one_sweep_share_the_cores(command: Command, monkeypatch: pytest
         assert environment["OMP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
 
 
+@pytest.mark.slow
 def test_joblib_runs_jobs_in_its_workers(command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     arguments = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3")
@@ -215,12 +220,11 @@ def test_workers_of_other_launchers_end_with_the_sweep(command: Command, launche
     process = command.start(*arguments, stand_ins={"seed=0": "wait", "seed=1": "stubborn"})
     wait_until(lambda: len(list(command.folder.glob("outputs/sweeps/*/*/pids"))) == 2, seconds=120)
     process.send_signal(number)
-    deadline = time.monotonic() + 5
-    wait_until(lambda: not command.processes() or time.monotonic() > deadline)
-    assert [" ".join(left.cmdline()) for left in command.processes()] == []
+    command.wait_for_the_end_of_jobs(process)
     process.communicate()
 
 
+@pytest.mark.slow
 def test_submitit_isolates_jobs(command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     arguments = ("-m", "hydra/launcher=submitit_local", "seed=0,1,2")
@@ -230,6 +234,7 @@ def test_submitit_isolates_jobs(command: Command) -> None:
     assert command.run(*arguments)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_preempted_submitit_job_saves_is_queued_again_and_goes_on(command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     process = command.start("-m", "hydra/launcher=submitit_local", "seed=0", stand_ins={"seed=0": "wait"})
@@ -243,6 +248,7 @@ def test_a_preempted_submitit_job_saves_is_queued_again_and_goes_on(command: Com
     assert (Path(record.folder) / "resumed").exists()
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_until_its_trials_are_complete(command: Command) -> None:
     optuna = pytest.importorskip("optuna")
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
@@ -263,6 +269,7 @@ def test_a_search_goes_on_until_its_trials_are_complete(command: Command) -> Non
     assert len(study().trials) == 5
 
 
+@pytest.mark.slow
 def test_a_failed_trial_does_not_end_a_search_and_is_tried_again(command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     arguments = ("+sweep=search", "schedule=demo", "hydra.sweeper.n_trials=2", "sweep.name=search")

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 FAULTS = {"seed=1": "raise", "seed=2": "kill", "seed=3": "exit"}
 ARGUMENTS = [
     *("-m", "model=tiny", "dataset=shapes", "schedule=demo", "tracking=none", "workers=0", "seed=0,1,2,3,4,5"),
-    *("schedule.iterations=30", "schedule.batch_size=2", "schedule.checkpoint_interval=2", "schedule.log_interval=2"),
-    *("schedule.eval_interval=30", "evaluation.max_images=2", "sweep.slots=2"),
+    *("schedule.iterations=12", "schedule.batch_size=2", "schedule.checkpoint_interval=2", "schedule.log_interval=2"),
+    *("schedule.eval_interval=12", "evaluation.max_images=2", "sweep.slots=2"),
 ]
 
 
@@ -61,7 +61,7 @@ def test_six_trainings_two_at_a_time_survive_three_crashes_and_go_on(tmp_path: P
         assert len(sessions) == 2
         assert sessions[1] >= 2  # from a checkpoint, not from the beginning
         logged = [event.iteration for event in events if event.kind == "train"]
-        assert logged == list(range(2, 31, 2))
+        assert logged == list(range(2, 13, 2))
 
     code, output = run_sweep(tmp_path, {})
     assert code == 0

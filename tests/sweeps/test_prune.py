@@ -55,16 +55,16 @@ def job(folder: Path, dataset: str = "shapes") -> Job:
 
 
 def test_the_best_finished_job_on_the_same_dataset_is_the_reference(tmp_path: Path) -> None:
-    ledger, jobs = Ledger(tmp_path), []
+    ledger = Ledger(tmp_path)
     for name, miou, dataset in (("good", 0.5, "shapes"), ("better", 0.6, "shapes"), ("other", 0.9, "ade")):
         run = RunFolder(make_run(tmp_path / name, {100: miou}, dataset=dataset))
         run.write_metrics({"best_mIoU": miou})
         run.write_status("finished")
-        jobs.append(job(run.path, dataset))
-    jobs.append(job(make_run(tmp_path / "new", {100: 0.52})))
-    judge = curve_judge("best", margin=0.05, jobs=jobs, ledger=ledger)
+        ledger.write(ledger.read(job(run.path, dataset)))
+    new = job(make_run(tmp_path / "new", {100: 0.52}))
+    judge = curve_judge("best", margin=0.05, jobs=[new], ledger=ledger)
     assert judge is not None
-    assert judge(jobs[-1]) == "mIoU 52.00 % at iteration 100, where better had 60.00 %"
+    assert judge(new) == "mIoU 52.00 % at iteration 100, where better had 60.00 %"
 
 
 def test_a_reference_of_another_dataset_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ import psutil
 import pytest
 
 from segnext.errors import ConfigError
+from segnext.sweeps import attempt, scheduler
+from segnext.sweeps.attempt import Attempt
+from segnext.sweeps.job import Job
 from segnext.sweeps.policy import OnFailure, parse_slots
 
 from .conftest import StandInSweep
@@ -77,6 +81,18 @@ def test_an_old_error_of_the_run_folder_is_not_taken_for_a_new_one(sweep: StandI
     sweep.run(["fail_once-a"])
     sweep.run(["fail_once-a"], behave={"fail_once-a": "exit"})
     assert sweep.record("fail_once-a").error == "ended with exit code 3 without a word"
+
+
+def test_a_job_that_cannot_be_started_fails_alone(sweep: StandInSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(job: Job, *args: object, **options: object) -> Attempt:
+        if job.name == "finish-a":
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return attempt.start(job, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scheduler, "start", start)
+    sweep.run(["finish-a", "finish-b"])
+    assert sweep.states("finish-a", "finish-b") == ["failed", "finished"]
+    assert "Resource temporarily unavailable" in (sweep.record("finish-a").error or "")
 
 
 def test_retry_runs_a_failed_job_again_in_the_same_sweep(sweep: StandInSweep) -> None:
