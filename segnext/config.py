@@ -21,6 +21,7 @@ from segnext.models.variants import get_variant
 from segnext.sweeps.policy import OnFailure, parse_slots
 
 __all__ = [
+    "BenchmarkConfig",
     "ConvertConfig",
     "CountFormat",
     "DatasetConfig",
@@ -84,6 +85,10 @@ class CountFormat(Enum):
     table = "table"
     markdown = "markdown"
     json = "json"
+
+
+class Rival(Enum):
+    torch = "torch"
 
 
 class WandbMode(Enum):
@@ -276,6 +281,41 @@ class TrainConfig(CommonConfig):
     experiment: Any = None
 
 
+TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile")
+BENCHMARKS = ("train", "inference", "data", "start", "cold_start")
+
+
+@dataclass
+class BenchmarkConfig(CommonConfig):
+    """`python -m runners.benchmark`."""
+
+    name: str = MISSING
+    what: Any = field(default_factory=lambda: ["train", "inference"])  # one of BENCHMARKS, or a list of them
+    batch: Optional[int] = None  # images at a time; null: dataset.batch_size on a GPU, 2 on a CPU
+    crop: Optional[list[int]] = None  # height and width of the input; null: dataset.crop
+    num_classes: Optional[int] = None  # null: the dataset's
+    warmup: int = 3  # rounds that do not count
+    repeats: int = 20  # rounds that do
+    against: Optional[Rival] = None  # torch: the same network in PyTorch, in turns with ours
+    torch_settings: list[str] = field(default_factory=list)  # how PyTorch runs; empty: what suits the device
+
+    def check(self) -> None:
+        super().check()
+        self.what = [self.what] if isinstance(self.what, str) else list(self.what)
+        for what in self.what:
+            _require(what in BENCHMARKS, "what", what, f"one of {', '.join(BENCHMARKS)}, or what=[train,inference]")
+        for setting in self.torch_settings:
+            _require(setting in TORCH_SETTINGS, "torch_settings", setting, f"some of {', '.join(TORCH_SETTINGS)}")
+        for key in ("warmup", "repeats"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        for key in ("batch", "num_classes"):
+            value = getattr(self, key)
+            _require(value is None or value >= 1, key, value, "at least 1")
+        if self.crop is not None:
+            fits = len(self.crop) == 2 and min(self.crop) >= 32
+            _require(fits, "crop", self.crop, "height and width of at least 32 pixels, as crop=[512,512]")
+
+
 @dataclass
 class PrepareConfig:
     """`python -m runners.prepare`."""
@@ -376,6 +416,7 @@ def register() -> None:
     """Puts the schemas where the yaml files of conf/ refer to them, as ``<runner>_schema``."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="benchmark_schema", node=BenchmarkConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="convert_schema", node=ConvertConfig)
     store.store(name="profile_schema", node=ProfileConfig)

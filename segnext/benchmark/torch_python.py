@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segnext.errors import ConfigError
 
-__all__ = ["torch_environment", "torch_interpreter"]
+__all__ = ["package_environment", "torch_interpreter"]
 
 
 def torch_interpreter() -> str:
@@ -30,7 +30,7 @@ def torch_interpreter() -> str:
     return sys.executable
 
 
-def torch_environment() -> dict[str, str]:
+def package_environment() -> dict[str, str]:
     """Environment variables for it: this package can be imported, whatever the folder."""
     root = Path(__file__).resolve().parents[2]
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.benchmark.torch_python import torch_environment, torch_interpreter
+from segnext.benchmark.torch_python import package_environment, torch_interpreter
 from segnext.errors import ConfigError
 from segnext.models.segmenter import create_model
 from segnext.models.variants import VARIANTS
@@ -47,7 +47,7 @@ def _twin(name: str, tensors: dict[str, Any], images: Any, bases: Any) -> Any:
         np.savez(source, images=images, labels=labels, bases=bases, **tensors)
         options = json.dumps({"model": name, "num_classes": CLASSES, "training": False})
         command = [torch_interpreter(), "-m", "tests.models.torch_pass", str(source), str(target), options]
-        subprocess.run(command, check=True, env=torch_environment())
+        subprocess.run(command, check=True, env=package_environment())
         return np.load(target)["logits"]
 
 

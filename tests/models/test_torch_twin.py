@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.benchmark.torch_python import torch_environment, torch_interpreter
+from segnext.benchmark.torch_python import package_environment, torch_interpreter
 from segnext.errors import ConfigError
 from segnext.models.segmenter import create_model
 from segnext.models.variants import VARIANTS
@@ -47,7 +47,7 @@ def _both(
     options = json.dumps({"model": name, "num_classes": CLASSES, "training": training})
     command = [python, "-m", "tests.models.torch_pass", str(source), str(target), options]
     root = Path(__file__).resolve().parents[2]
-    subprocess.run(command, check=True, env=torch_environment(), cwd=root)
+    subprocess.run(command, check=True, env=package_environment(), cwd=root)
     model.train() if training else model.eval()
     logits = model(jt.array(images))
     ours = {"logits": logits}

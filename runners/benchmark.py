@@ -1,0 +1,134 @@
+"""Measures speed and memory: `python -m runners.benchmark model=tiny dataset=ade against=torch`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from runners import build
+from runners.launch import runner
+from runners.profile import num_classes
+from runners.trained import open_run_folder, recorded
+from segnext import backend
+from segnext.benchmark.probes import Machine, probe
+from segnext.benchmark.results import operators_table, results_table
+from segnext.benchmark.session import Session
+from segnext.benchmark.torch_python import torch_interpreter
+from segnext.benchmark.torch_twin import default_settings
+from segnext.config import BenchmarkConfig
+from segnext.data.datasets import Dataset
+from segnext.data.loader import TrainingLoader
+from segnext.tracking.run_folder import strict_json, write_atomically
+
+_NOTE = (
+    "±: distance of the quartiles; above 10 % the machine had other work. peak: memory of the process. MACs, bytes: "
+    "share of the measured matrix-product rate ({:.3g} GMAC/s) and memory bandwidth ({:.3g} GB/s); training counts as "
+    "3 forward passes. ours ×: how many times as fast as that line we are."
+)
+
+
+@runner("benchmark", BenchmarkConfig)
+def main(config: BenchmarkConfig) -> None:
+    console = Console(highlight=False)
+
+    # Whatever is missing shows here, before any work.
+    classes = config.num_classes or num_classes(config.dataset)
+    training_set = build.build_dataset(config.dataset, "train") if "data" in config.what else None
+    if config.against:
+        torch_interpreter()
+
+    folder = open_run_folder(config, config.name)
+    with recorded(folder):
+        backend.start(config.device.value, announce=console.print, log=folder.path / "jittor.log")
+        machine = probe()
+        session = measure(config, classes, training_set, console)
+        record = _record(session, machine)
+        write_atomically(folder.path / "benchmark.json", strict_json(record, indent=2) + "\n")
+    _show(session, machine, console)
+    console.print(f"results: {folder.path / 'benchmark.json'}", soft_wrap=True)
+
+
+def measure(config: BenchmarkConfig, classes: int, training_set: Dataset | None, console: Console) -> Session:
+    """Runs every workload of ``what``."""
+    device = backend.device_name()
+    height, width = config.crop or config.dataset.crop
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        session = Session(
+            model=config.model.name,
+            num_classes=classes,
+            batch=config.batch or (config.dataset.batch_size if device == "cuda" else 2),
+            crop=(height, width),
+            nmf_rank=config.model.ham.rank,
+            rounds=(config.warmup, config.repeats),
+            torch_settings=(config.torch_settings or default_settings(device)) if config.against else [],
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+        for what in config.what:
+            if what == "train":
+                session.train()
+            elif what == "inference":
+                session.inference()
+            elif what == "data":
+                assert training_set is not None
+                _measure_data(config, session, training_set)
+            else:
+                session.start_up(cold=what == "cold_start")
+    return session
+
+
+def _measure_data(config: BenchmarkConfig, session: Session, training_set: Dataset) -> None:
+    """The loader as training uses it, with nobody else at work."""
+    batch = config.batch or config.dataset.batch_size
+    loader = TrainingLoader(
+        training_set,
+        build.build_transform(config.dataset),
+        batch_size=batch,
+        seed=config.seed,
+        first_iteration=0,
+        last_iteration=config.warmup + config.repeats,
+        workers=config.workers,
+    )
+    with loader as batches:
+        session.data(iter(batches), batch=batch)
+
+
+def _record(session: Session, machine: Machine) -> dict[str, Any]:
+    """What benchmark.json holds."""
+    return {
+        "model": session.model,
+        "num_classes": session.num_classes,
+        "batch": session.batch,
+        "crop": session.crop,
+        "versions": {name: version(name) for name in ("jittor", "numpy")} | session.versions,
+        "machine": {
+            "device": backend.device_name(),
+            "processor": platform.processor() or platform.machine(),
+            "cpus": os.cpu_count(),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+            "load": os.getloadavg(),
+            **vars(machine),
+        },
+        "rows": [row.record(machine) for row in session.rows],
+        "operators": {what: [vars(kind) for kind in kinds] for what, kinds in session.operators.items()},
+    }
+
+
+def _show(session: Session, machine: Machine, console: Console) -> None:
+    height, width = session.crop
+    console.print(f"{session.model}, {session.batch} images of {height}×{width}, {backend.device_name()}")
+    console.print(results_table(session.rows, machine))
+    for what, kinds in session.operators.items():
+        console.print(operators_table(what, kinds, machine))
+    console.print(_NOTE.format(machine.macs_per_second / 1e9, machine.bytes_per_second / 1e9))
+    console.print(f"load of the machine (running processes): {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+
+
+if __name__ == "__main__":
+    main()

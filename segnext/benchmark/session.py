@@ -1,0 +1,148 @@
+"""Measures the workloads of one model on one device, ours and PyTorch's in turns, and collects the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from segnext import backend, complexity
+from segnext.benchmark.memory import forget_peak, peak_bytes
+from segnext.benchmark.operators import OperatorKind, profile_operators
+from segnext.benchmark.results import Row
+from segnext.benchmark.start_up import seconds_to_first_step
+from segnext.benchmark.timing import Timing, take_turns
+from segnext.benchmark.torch_twin import TorchTwin
+from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch
+
+__all__ = ["Session"]
+
+_LR = 6e-5
+_OURS = "Jittor"
+
+
+@dataclass
+class Session:
+    """What is measured, and what was measured so far.
+
+    Attributes:
+        model: tiny, small, base or large.
+        batch, crop: images at a time, and their (height, width).
+        rounds: (warm-up, repeats).
+        torch_settings: PyTorch's contestants; empty: we run alone.
+        progress: called with the workload, the rounds done and their total.
+        rows, operators, versions: results; operators by workload.
+    """
+
+    model: str
+    num_classes: int
+    batch: int
+    crop: tuple[int, int]
+    nmf_rank: int | None
+    rounds: tuple[int, int]
+    torch_settings: Sequence[str]
+    progress: Callable[[str, int, int], None]
+    rows: list[Row] = field(default_factory=list)
+    operators: dict[str, list[OperatorKind]] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+
+    def train(self) -> None:
+        """A step of the recipe on random images: forward, loss, backward, AdamW."""
+        from segnext.models.segmenter import create_model
+        from segnext.training.optimiser import AdamW, parameter_groups
+
+        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank)
+        parameters = model.parameters_to_train()
+        groups = parameter_groups(parameters)
+        images, labels = random_batch(self.batch, self.crop, self.num_classes)
+        step = TrainingStep(model, AdamW(parameters, groups), images, labels)
+        theirs = [(_LR * group.lr_factor, group.weight_decay, names) for group, names in groups.items()]
+        self._network("train", step, theirs)
+
+    def inference(self) -> None:
+        """Labels at full resolution of random images, evaluation mode."""
+        from segnext.models.segmenter import create_model
+
+        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank)
+        images, _ = random_batch(self.batch, self.crop, self.num_classes)
+        self._network("inference", Inference(model, images), [])
+
+    def data(self, batches: Iterator[Any], *, batch: int) -> None:
+        """Training batches of ``batch`` images from the loader."""
+        self.rows.append(Row("data", "NumPy", self._turns("data", {"": Pipeline(batches)}, batch)[""]))
+
+    def start_up(self, *, cold: bool) -> None:
+        """From the start of Python to the end of the first training step; measured once, it takes up to minutes."""
+        what = "cold_start" if cold else "start"
+        self.progress(what, 0, 1)
+        seconds = seconds_to_first_step(
+            self.model,
+            num_classes=self.num_classes,
+            batch=self.batch,
+            crop=self.crop,
+            device=backend.device_name(),
+            cold=cold,
+        )
+        self.progress(what, 1, 1)
+        self.rows.append(Row(what, _OURS, Timing((seconds,), 0)))
+
+    def _network(self, what: str, ours: Callable[[], float], groups: Sequence[Any]) -> None:
+        with ExitStack() as stack:
+            twins = {f"PyTorch {setting}": stack.enter_context(TorchTwin()) for setting in self.torch_settings}
+            for setting, twin in zip(self.torch_settings, twins.values(), strict=True):
+                self.versions |= twin.prepare(
+                    what=what,
+                    setting=setting,
+                    model=self.model,
+                    num_classes=self.num_classes,
+                    batch=self.batch,
+                    crop=self.crop,
+                    device=backend.device_name(),
+                    groups=groups,
+                )
+            forget_peak()
+            timings = self._turns(what, {_OURS: ours, **{name: twin.run for name, twin in twins.items()}}, self.batch)
+            peaks = {_OURS: self._our_peak(), **{name: twin.peak_bytes for name, twin in twins.items()}}
+        self.operators[what] = profile_operators(ours)
+        moved = sum(kind.bytes for kind in self.operators[what])
+        macs = self._macs(what)
+        for name, timing in timings.items():
+            self.rows.append(
+                Row(
+                    what,
+                    name,
+                    timing,
+                    peak_bytes=peaks[name],
+                    macs=macs,
+                    bytes=moved if name == _OURS else None,
+                    ratio=timings[_OURS].ratio(timing) if twins else None,
+                )
+            )
+
+    def _turns(self, what: str, contestants: dict[str, Callable[[], float]], images: int) -> dict[str, Timing]:
+        warmup, repeats = self.rounds
+        return take_turns(
+            contestants,
+            images=images,
+            warmup=warmup,
+            repeats=repeats,
+            progress=lambda done, total: self.progress(what, done, total),
+        )
+
+    def _macs(self, what: str) -> int:
+        """Of one call. A backward pass costs two forward passes: gradients of the inputs and of the weights."""
+        counted = complexity(
+            self.model,
+            num_classes=self.num_classes,
+            height=self.crop[0],
+            width=self.crop[1],
+            nmf_rank=self.nmf_rank,
+            nmf_steps=6 if what == "train" else 7,
+        )
+        return (3 if what == "train" else 1) * self.batch * counted.macs
+
+    @staticmethod
+    def _our_peak() -> int | None:
+        """Jittor does not tell the peak of a device's memory."""
+        return peak_bytes() if backend.device_name() == "cpu" else None

@@ -1,0 +1,78 @@
+"""What is timed on Jittor: a training step, a forward pass, and the batches of the loader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from segnext import backend
+
+__all__ = ["Inference", "Pipeline", "TrainingStep", "random_batch"]
+
+
+def random_batch(batch: int, crop: tuple[int, int], num_classes: int) -> tuple[Any, Any]:
+    """Images (B,3,h,w) float32 and labels (B,h,w) int32: the same for every contestant."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((batch, 3, *crop), dtype=np.float32)
+    return images, rng.integers(0, num_classes, (batch, *crop), dtype=np.int32)
+
+
+class TrainingStep:
+    """One iteration as in ``runners.train``: host to device, forward, loss, backward, AdamW."""
+
+    def __init__(self, model: Any, optimiser: Any, images: Any, labels: Any) -> None:
+        self.model, self.optimiser, self.images, self.labels = model, optimiser, images, labels
+        self.iteration = 0
+
+    def __call__(self) -> float:
+        """Returns the seconds that the step took."""
+        from segnext.training.loss import segmentation_loss
+
+        jt = backend.start()
+        self.model.train()
+        jt.sync_all(True)
+        start = time.perf_counter()
+        self.model.seed_draws([(0, self.iteration, index) for index in range(len(self.images))])
+        loss = segmentation_loss(self.model(jt.array(self.images)), jt.array(self.labels))
+        self.optimiser.backward(loss)
+        self.optimiser.step(6e-5)
+        jt.sync_all(True)
+        self.iteration += 1
+        return time.perf_counter() - start
+
+
+class Inference:
+    """Logits of a batch, and their best class at full resolution."""
+
+    def __init__(self, model: Any, images: Any) -> None:
+        self.model, self.images = model, images
+
+    def __call__(self) -> float:
+        """Returns the seconds that the batch took."""
+        from segnext.models.layers import resize
+
+        jt = backend.start()
+        self.model.eval()
+        jt.sync_all(True)
+        start = time.perf_counter()
+        with jt.no_grad():
+            logits = self.model(jt.array(self.images))
+            labels, _ = jt.argmax(resize(logits, self.images.shape[2:]), 1)
+            labels.numpy()
+        return time.perf_counter() - start
+
+
+class Pipeline:
+    """The next training batch, read, augmented and normalised; the model does nothing in the meantime."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self.batches = batches
+
+    def __call__(self) -> float:
+        """Returns the seconds until the batch was there."""
+        start = time.perf_counter()
+        next(self.batches)
+        return time.perf_counter() - start
