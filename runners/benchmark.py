@@ -26,9 +26,9 @@ from segnext.data.loader import TrainingLoader
 from segnext.tracking.run_folder import strict_json, write_atomically
 
 _NOTE = (
-    "±: distance of the quartiles; above 10 % the machine had other work. peak: memory of the process. MACs, bytes: "
-    "share of the measured matrix-product rate ({:.3g} GMAC/s) and memory bandwidth ({:.3g} GB/s); training counts as "
-    "3 forward passes. ours ×: how many times as fast as that line we are."
+    "±: distance of the quartiles; above 10 % the machine had other work. GiB: peak memory of the process. "
+    "MACs, bytes: share of the measured matrix-product rate ({:.3g} GMAC/s) and memory bandwidth ({:.3g} GB/s); "
+    "training counts as 3 forward passes. ours ×: how many times as fast as that line we are."
 )
 
 

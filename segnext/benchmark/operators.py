@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from segnext import backend
 
-__all__ = ["OperatorKind", "profile_operators"]
+__all__ = ["OperatorKind", "kind_of", "profile_operators"]
 
-# The first word found in an operator's name decides; operators that Jittor fused have the names of all their parts.
+# The first pattern found in an operator's name decides; operators that Jittor fused have the names of all their parts.
+# A matrix product without a library is two broadcasts along one axis each (masks 1, 2, 4, 8), multiplied and reduced.
+_FIRST_PARTS = r"«opkey0:broadcast_to\S+?BCAST=[1248]«opkey1:broadcast_to\S+?BCAST=[1248]«opkey2:binary\S+?"
 _KINDS = (
-    ("Depthwise convolution", "depthwise convolution"),
-    ("conv_backward", "convolution, backward"),
-    ("conv", "convolution, forward"),
-    ("matmul", "matrix product"),
-    ("reindex_reduce", "scatter (gradient of resize)"),
-    ("reindex", "gather (resize, slices)"),
-    ("reduce", "reductions (norms, loss, softmax)"),
+    (r"Depthwise convolution", "depthwise convolution"),
+    (r"conv_backward", "convolution, backward"),
+    (r"conv", "convolution, forward"),
+    (rf"matmul|^{_FIRST_PARTS}OP:multiply«opkey3:reduce", "matrix products (NMF)"),
+    (r"reindex_reduce", "scatter (gradient of resize)"),
+    (r"reindex", "gather (resize, slices)"),
+    (r"reduce", "reductions (norms, loss, softmax)"),
 )
 _OTHER = "elementwise"
 
@@ -32,6 +35,11 @@ class OperatorKind:
     bytes: float
 
 
+def kind_of(name: str) -> str:
+    """The kind of the operator that Jittor's profiler calls ``name``."""
+    return next((kind for pattern, kind in _KINDS if re.search(pattern, name)), _OTHER)
+
+
 def profile_operators(step: Callable[[], object]) -> list[OperatorKind]:
     """Runs ``step`` once under Jittor's profiler, which waits for every operator; the slowest kind comes first."""
     jt = backend.start()
@@ -44,7 +52,7 @@ def profile_operators(step: Callable[[], object]) -> list[OperatorKind]:
         seconds = float(row[column["TotalTime"]]) * 1e-9
         if seconds == 0:  # the description of an operator that a library call has replaced
             continue
-        kind = next((kind for word, kind in _KINDS if word in row[column["Name"]]), _OTHER)
+        kind = kind_of(row[column["Name"]])
         calls, time, moved = totals.get(kind, (0, 0.0, 0.0))
         moved += float(row[column["InOut"]]) * seconds  # the column is a rate, bytes per second
         totals[kind] = (calls + int(row[column["Count"]]), time + seconds, moved)

@@ -57,10 +57,10 @@ class Row:
 
 def results_table(rows: Sequence[Row], machine: Machine) -> Table:
     """One line a row; ``ours ×`` is how many times as fast as that row we are."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("what", no_wrap=True)
     table.add_column("on", no_wrap=True)
-    for title in ("ms", "images/s", "±", "peak", "MACs", "bytes", "ours ×"):
+    for title in ("ms", "img/s", "±", "GiB", "MACs", "bytes", "ours ×"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         macs, moved = row.fractions(machine)
@@ -71,7 +71,7 @@ def results_table(rows: Sequence[Row], machine: Machine) -> Table:
             f"{1e3 * row.timing.median:.0f}",
             f"{row.timing.images_per_second:.3g}" if timed_images else "",
             _percent(row.timing.spread),
-            "" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f} GiB",
+            "" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f}",
             _percent(macs),
             _percent(moved),
             "" if row.ratio is None else f"{row.ratio:.2f}",
@@ -82,7 +82,7 @@ def results_table(rows: Sequence[Row], machine: Machine) -> Table:
 def operators_table(what: str, kinds: Sequence[OperatorKind], machine: Machine) -> Table:
     """Where the time of one call goes, and how close each kind of operator comes to the memory bandwidth."""
     total = sum(kind.seconds for kind in kinds)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(f"operators of {what}", no_wrap=True)
     for title in ("calls", "ms", "time", "bandwidth"):
         table.add_column(title, justify="right", no_wrap=True)

@@ -89,7 +89,7 @@ class Session:
 
     def _network(self, what: str, ours: Callable[[], float], groups: Sequence[Any]) -> None:
         with ExitStack() as stack:
-            twins = {f"PyTorch {setting}": stack.enter_context(TorchTwin()) for setting in self.torch_settings}
+            twins = {f"torch {setting}": stack.enter_context(TorchTwin()) for setting in self.torch_settings}
             for setting, twin in zip(self.torch_settings, twins.values(), strict=True):
                 self.versions |= twin.prepare(
                     what=what,

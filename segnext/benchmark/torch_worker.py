@@ -60,11 +60,6 @@ class Worker:
                 output = forward(images.to(device, non_blocking=True)).float()
             return F.interpolate(output, size=tuple(crop), mode="bilinear", align_corners=False)
 
-        named = dict(network.named_parameters())
-        optimiser = torch.optim.AdamW(
-            [{"params": [named[n] for n in names], "lr": lr, "weight_decay": decay} for lr, decay, names in groups]
-        )
-
         def train() -> None:
             loss = F.cross_entropy(logits(), labels.to(device), ignore_index=255, reduction="none").mean()
             optimiser.zero_grad(set_to_none=True)
@@ -75,7 +70,13 @@ class Worker:
             with torch.no_grad():
                 logits().argmax(1).cpu()
 
-        self.step = train if what == "train" else infer
+        self.step = infer
+        if what == "train":
+            named = dict(network.named_parameters())
+            optimiser = torch.optim.AdamW(
+                [{"params": [named[n] for n in names], "lr": lr, "weight_decay": decay} for lr, decay, names in groups]
+            )
+            self.step = train
         forget_peak()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
