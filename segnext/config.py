@@ -25,6 +25,7 @@ __all__ = [
     "ConvertConfig",
     "CountFormat",
     "DatasetConfig",
+    "DoctorConfig",
     "EvaluateConfig",
     "EvaluationConfig",
     "ModelConfig",
@@ -329,6 +330,37 @@ class PrepareConfig:
 
 
 @dataclass
+class InspectedDataset(DatasetConfig):
+    """The dataset group, which may be left out."""
+
+    name: str = "none"
+    crop: list[int] = field(default_factory=lambda: [512, 512])
+    scale: list[int] = field(default_factory=lambda: [2048, 512])
+
+    def check(self) -> None:
+        super().check()
+        if self.name == "none" and self.root is not None:
+            raise ConfigError(f"dataset.root={self.root} lacks its dataset: add dataset=folder, ade, …")
+
+
+@dataclass
+class DoctorConfig:
+    """`python -m runners.doctor`."""
+
+    dataset: InspectedDataset = field(default_factory=InspectedDataset)
+    device: Device = Device.auto
+    output_dir: str = "outputs"
+    trial: bool = True  # let Jittor compile and run something
+    max_images: Optional[int] = None  # look at so many of each split, spread evenly; null: at all
+    workers: int = 4  # threads that read images
+
+    def check(self) -> None:
+        _require(self.workers >= 1, "workers", self.workers, "at least 1")
+        if self.max_images is not None:
+            _require(self.max_images >= 1, "max_images", self.max_images, "at least 1")
+
+
+@dataclass
 class ExpectedModel:
     """The model group, of which converting needs the name alone."""
 
@@ -419,6 +451,7 @@ def register() -> None:
     store.store(name="benchmark_schema", node=BenchmarkConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
     store.store(name="convert_schema", node=ConvertConfig)
+    store.store(name="doctor_schema", node=DoctorConfig)
     store.store(name="profile_schema", node=ProfileConfig)
     store.store(name="report_schema", node=ReportConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)

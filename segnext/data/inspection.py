@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segnext.data.classes import CITYSCAPES, IGNORE_LABEL, ClassTable
+from segnext.data.classes import CAMVID, CITYSCAPES, IGNORE_LABEL, SHAPES, ClassTable
 from segnext.data.datasets import Dataset, FileDataset
 from segnext.data.reading import read_image, read_label
 from segnext.errors import DataError
@@ -177,7 +177,10 @@ def _hints(report: DatasetReport, reduced: bool) -> Iterator[str]:
     count = len(report.classes)
     stored = {int(value) for value in np.flatnonzero(report.stored_pixels)}
     outside = {entry.value for entry in report.unknown_values}
-    if not reduced and outside == {count}:
+    own = report.classes not in (CAMVID, CITYSCAPES, SHAPES)  # whose labels have one known meaning
+    if report.classes == CAMVID and outside == {count}:
+        yield "11 is SegNet's value for unlabelled pixels: store 255 instead"
+    elif own and not reduced and outside == {count}:
         yield (
             f"labels go from 0 to {count}, one more than the {count} classes: if 0 means 'other', the zero label is "
             "not reduced; set dataset.reduce_zero_label=true"
@@ -197,7 +200,7 @@ def _hints(report: DatasetReport, reduced: bool) -> Iterator[str]:
             f"labels seem to be reduced already (255 occurs, {count} doesn't): with reduce_zero_label their class 0 is "
             "ignored and all others are shifted by one"
         )
-    elif not reduced and 0 not in stored and stored - {IGNORE_LABEL} and count > 1:
+    elif own and not reduced and 0 not in stored and stored - {IGNORE_LABEL} and count > 1:
         yield (
             f"no pixel has the label 0 ({report.classes.names[0]}): if the files count classes from 1, set "
             "dataset.reduce_zero_label=true"

@@ -1,0 +1,180 @@
+"""Compiler, processor, memory, GPU, CUDA and MPI of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from segnext import backend
+from segnext.doctor.finding import Finding, ok, problem, warning
+
+__all__ = [
+    "check_compiler",
+    "check_cuda",
+    "check_gpu",
+    "check_memory",
+    "check_mpi",
+    "check_processor",
+]
+
+_GB = 1e9
+_LEAST_MEMORY = 2 * _GB  # what the compiler and a small model take together
+
+_SOURCE = """
+#include <Python.h>
+#include <omp.h>
+int threads() { return omp_get_max_threads(); }
+"""
+
+_CUDNN_FOLDERS = ("/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu")
+
+
+def check_compiler() -> Finding:
+    """Compiles a few lines with OpenMP and Python's headers, as Jittor will."""
+    name = os.environ.get("cc_path") or "g++"
+    path = shutil.which(name)
+    if path is None:
+        return problem("Compiler", f"{name} not found", "install g++ (Debian, Ubuntu: apt install g++)")
+    version = _output(path, "-dumpfullversion", "-dumpversion").strip()
+    include = sysconfig.get_paths()["include"]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "trial.cc")
+        source.write_text(_SOURCE)
+        command = [path, "-std=c++14", "-fopenmp", "-fPIC", "-shared", f"-I{include}", str(source)]
+        done = subprocess.run(
+            [*command, "-o", f"{folder}/trial.so"], capture_output=True, text=True, timeout=120, check=False
+        )
+    title = f"{Path(path).name} {version}"
+    if done.returncode == 0:
+        return ok("Compiler", f"{title}, with OpenMP and Python's headers")
+    if "Python.h" in done.stderr:
+        short = f"{sys.version_info.major}.{sys.version_info.minor}"
+        cure = f"install Python's headers (Debian, Ubuntu: apt install python{short}-dev)"
+        return problem("Compiler", f"{title} finds no {include}/Python.h", cure)
+    if "omp" in done.stderr:
+        return problem("Compiler", f"{title} has no OpenMP", "install GCC's g++ with libgomp, or set cc_path to one")
+    first = next((line for line in done.stderr.splitlines() if "error" in line), "it ended with an error")
+    return problem("Compiler", f"{title} cannot compile: {first}", "reinstall g++, or set cc_path to another one")
+
+
+def check_processor() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0]
+    text = f"{_processor_name()}, {cores} core{'s' * (cores > 1)}"
+    if load > cores + 1:
+        busy = f"{text}; busy with other programs (load {load:.1f})"
+        return warning("CPU", busy, "timings come out too slow: wait until they are done")
+    return ok("CPU", text)
+
+
+def check_memory() -> Finding:
+    import psutil  # here, since a check may fail and this module may not
+
+    memory = psutil.virtual_memory()
+    limit = _container_limit()
+    total = min(memory.total, limit or memory.total)
+    free = min(memory.available, total)
+    text = f"{free / _GB:.1f} of {total / _GB:.1f} GB free"
+    if limit is not None and limit < memory.total:
+        text += f" (this container's limit; the machine has {memory.total / _GB:.1f} GB)"
+    if free < _LEAST_MEMORY:
+        return warning("Memory", text, "end other programs; lower schedule.micro_batch and workers when training")
+    return ok("Memory", text)
+
+
+def check_gpu(device: str = "auto") -> Finding:
+    """The GPU, or why none is used; that is a problem only where ``device`` insists on one."""
+    reason = backend.cuda_problem()
+    if device == "cuda" and reason:
+        return problem("GPU", reason, "cure that, or use device=cpu")
+    cards = _cards()
+    if not reason:
+        return ok("GPU", "; ".join(cards) or "usable (nvidia-smi, which would name it, is missing)")
+    if cards:
+        return warning("GPU", f"not used: {reason}. Present: {'; '.join(cards)}", "until then the CPU is used")
+    return ok("GPU", f"none, the CPU is used: {reason}")
+
+
+def check_cuda() -> Finding:
+    """nvcc and cuDNN, as far as they are installed."""
+    nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    if not nvcc:
+        return ok("CUDA", "no nvcc (needed with a GPU only)")
+    release = re.search(r"release ([\d.]+)", _output(nvcc, "--version"))
+    if release is None:
+        return warning("CUDA", f"{nvcc} does not run", "reinstall the CUDA toolkit, or use device=cpu")
+    cudnn = _cudnn_version(Path(nvcc).resolve().parents[1])
+    text = f"nvcc {release[1]}, {f'cuDNN {cudnn}' if cudnn else 'no cuDNN'} ({nvcc})"
+    if cudnn is None and not backend.cuda_problem():
+        return warning("CUDA", text, "install cuDNN with its headers beside CUDA")
+    return ok("CUDA", text)
+
+
+def check_mpi() -> Finding:
+    compiler, launcher = shutil.which("mpicc"), shutil.which("mpirun")
+    if compiler and launcher:
+        version = re.search(r"\d+\.\d+[.\d]*", _output(launcher, "--version"))
+        return ok("MPI", f"{version[0] if version else 'version unknown'} ({launcher})")
+    if compiler or launcher:
+        found, lacking = ("mpicc", "mpirun") if compiler else ("mpirun", "mpicc")
+        return warning("MPI", f"{found} without {lacking}", "install all of Open MPI to train on several GPUs")
+    return ok("MPI", "not installed (needed for several GPUs only)")
+
+
+def _output(*command: str) -> str:
+    """What a program prints; empty where it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", lines, re.MULTILINE)
+    return " ".join(name[1].split()) if name else platform.machine()
+
+
+def _container_limit() -> int | None:
+    """Bytes that the control group allows (version 2, then 1); None without a limit."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(file).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() else None
+    return None
+
+
+def _cards() -> list[str]:
+    """One line per GPU, as the driver's own tool names them."""
+    query = "--query-gpu=name,memory.total,memory.free,driver_version"
+    cards = []
+    for line in _output("nvidia-smi", query, "--format=csv,noheader,nounits").splitlines():
+        name, total, free, driver = (part.strip() for part in line.split(","))
+        memory = f"{int(free) / 1024:.0f} of {int(total) / 1024:.0f} GiB free, " if total.isdigit() else ""
+        cards.append(f"{name}, {memory}driver {driver}")
+    return cards
+
+
+def _cudnn_version(cuda_home: Path) -> str | None:
+    for folder in (cuda_home / "include", *map(Path, _CUDNN_FOLDERS)):
+        try:
+            text = (folder / "cudnn_version.h").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        parts = [re.search(rf"#define CUDNN_{part}\s+(\d+)", text) for part in ("MAJOR", "MINOR", "PATCHLEVEL")]
+        if all(parts):
+            return ".".join(part[1] for part in parts if part)
+    return None

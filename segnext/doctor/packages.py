@@ -1,0 +1,88 @@
+"""Python and its packages, by their metadata: nothing is imported, since what is broken may not import."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+from segnext.backend import JITTOR_VERSION
+from segnext.doctor.finding import Finding, ok, problem, warning
+
+__all__ = ["check_jittor", "check_numpy", "check_python", "check_requirements"]
+
+_OLDEST, _TOO_NEW = (3, 10), (3, 13)
+_DISTRIBUTION = "segnext-jittor"
+_OWN_LINES = ("jittor", "numpy", "onednn-devel-cpu-gomp", "wandb")  # checked by themselves
+
+
+def check_python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if not _OLDEST <= sys.version_info[:2] < _TOO_NEW:
+        return problem("Python", f"{version} is not supported", "use Python 3.10, 3.11 or 3.12")
+    return ok("Python", f"{version} in {sys.prefix}")
+
+
+def check_jittor() -> Finding:
+    cure = f"pip install jittor=={JITTOR_VERSION}"
+    version = _version("jittor")
+    if version is None:
+        return problem("Jittor", "not installed", cure)
+    if version != JITTOR_VERSION:
+        return problem("Jittor", f"{version}, but this project is built and tested on {JITTOR_VERSION}", cure)
+    return ok("Jittor", version)
+
+
+def check_numpy() -> Finding:
+    cure = 'pip install "numpy<2"'
+    version = _version("numpy")
+    if version is None:
+        return problem("NumPy", "not installed", cure)
+    if int(version.split(".")[0]) >= 2:
+        return problem("NumPy", f"{version} gives silent garbage with Jittor", cure)
+    return ok("NumPy", version)
+
+
+def check_requirements() -> Finding:
+    """The other packages that the project asks for, against the versions it asks for."""
+    from packaging.requirements import Requirement  # here, since it may be missing, too
+
+    lines = _requirements()
+    if lines is None:
+        return warning("Packages", "versions unknown: the project is not installed", "pip install -e .")
+    wanted = [Requirement(line) for line in lines]
+    wanted = [item for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
+    wanted = [item for item in wanted if item.name.lower() not in _OWN_LINES]
+    wrong = []
+    for item in wanted:
+        version = _version(item.name)
+        if version is None:
+            wrong.append((item, f"{item.name} is missing"))
+        elif not item.specifier.contains(version, prereleases=True):
+            wrong.append((item, f"{item.name} {version} is not {item.specifier}"))
+    if wrong:
+        names = " ".join(f'"{item.name}{item.specifier}"' for item, _ in wrong)
+        return problem("Packages", ", ".join(text for _, text in wrong), f"pip install {names}")
+    return ok("Packages", f"the {len(wanted)} others that are needed are installed")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _requirements() -> list[str] | None:
+    """What the installed project asks for; where it runs from its sources, what pyproject.toml says."""
+    try:
+        return importlib.metadata.requires(_DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    source = Path(__file__).parents[2] / "pyproject.toml"
+    if sys.version_info >= (3, 11) and source.is_file():
+        import tomllib
+
+        dependencies = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
+        return [str(line) for line in dependencies]
+    return None
