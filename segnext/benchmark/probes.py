@@ -29,6 +29,12 @@ class Machine:
     bytes_per_second: float
     macs_per_second: float
 
+    def best(self, other: Machine) -> Machine:
+        """The higher rates of two measurements: what else the machine does can only lower them."""
+        return Machine(
+            max(self.bytes_per_second, other.bytes_per_second), max(self.macs_per_second, other.macs_per_second)
+        )
+
 
 def probe() -> Machine:
     """Measures the device that Jittor runs on, through Jittor; the best of a few rounds each."""

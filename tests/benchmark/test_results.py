@@ -74,3 +74,7 @@ def test_a_record_is_json_with_every_round() -> None:
 )
 def test_operators_are_told_apart_by_their_names(name: str, kind: str) -> None:
     assert kind_of(name) == kind
+
+
+def test_the_better_of_two_measurements_is_the_machine() -> None:
+    assert MACHINE.best(Machine(20e9, 30e9)) == Machine(20e9, 40e9)
