@@ -60,7 +60,7 @@ def build_dataset(config: DatasetConfig, split: str) -> Dataset:
         classes=config.classes,
         reduce_zero_label=config.reduce_zero_label,
         validation_fraction=config.validation_fraction,
-        split_files=config.split_files,
+        split_files={split: file for split, file in vars(config.split_files).items() if file is not None},
         split_seed=config.split_seed,
         size=_pair(config.image_size),
         length=config.train_images if split == "train" else config.val_images,

@@ -148,6 +148,15 @@ class TestConfig:
 
 
 @dataclass
+class SplitFiles:
+    """dataset=folder: text files that list the stems of each split."""
+
+    train: Optional[str] = None
+    val: Optional[str] = None
+    test: Optional[str] = None
+
+
+@dataclass
 class DatasetConfig:
     name: str = MISSING
     root: Optional[str] = None  # folder with the images; shapes needs none
@@ -155,7 +164,7 @@ class DatasetConfig:
     reduce_zero_label: bool = False
     validation_fraction: float = 0.2  # dataset=folder without a split of its own
     split_seed: int = 0
-    split_files: dict[str, str] = field(default_factory=dict)  # dataset=folder: text files of stems, by split
+    split_files: SplitFiles = field(default_factory=SplitFiles)
     image_size: list[int] = field(default_factory=lambda: [96, 96])  # dataset=shapes, height and width
     train_images: int = 0
     val_images: int = 0

@@ -54,7 +54,8 @@ def examine_dataset(
         try:
             dataset = datasets[split] = create(split)
         except DataError as error:
-            result.findings.append(problem(split, str(error)))
+            if str(error) not in (finding.text for finding in result.findings):  # the root is wrong for both
+                result.findings.append(problem(split, str(error)))
             continue
 
         def step(done: int, total: int, split: str = split) -> None:

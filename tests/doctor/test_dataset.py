@@ -125,3 +125,10 @@ def test_progress_is_told_by_split() -> None:
         progress=lambda *step: steps.append(step),
     )
     assert steps == [("train", 1, 2), ("train", 2, 2), ("val", 1, 2), ("val", 2, 2)]
+
+
+def test_what_is_wrong_for_both_splits_is_said_once(tmp_path: Path) -> None:
+    found = told(
+        examine_dataset(lambda split: create_dataset("folder", root=tmp_path / "x", split=split)), State.problem
+    )
+    assert len(found) == 1
