@@ -1,0 +1,60 @@
+"""The typed schema of everything in conf/, and the one place where a Hydra config becomes plain objects.
+
+The rest of the library never sees a DictConfig.
+"""
+
+from __future__ import annotations
+
+from segnext.config.commands import (
+    BenchmarkConfig,
+    CommonConfig,
+    ConvertConfig,
+    DoctorConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    ProfileConfig,
+    ReportConfig,
+    TrainConfig,
+)
+from segnext.config.groups import (
+    CountFormat,
+    DatasetConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PaperFigures,
+    ScheduleConfig,
+    SweepConfig,
+    TestMode,
+    TrackingConfig,
+    WandbMode,
+)
+from segnext.config.resolution import register, resolve, to_dict, to_yaml, unknown_key
+
+__all__ = [
+    "BenchmarkConfig",
+    "CommonConfig",
+    "ConvertConfig",
+    "CountFormat",
+    "DatasetConfig",
+    "DoctorConfig",
+    "EvaluateConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "PaperFigures",
+    "PredictConfig",
+    "PrepareConfig",
+    "ProfileConfig",
+    "ReportConfig",
+    "ScheduleConfig",
+    "SweepConfig",
+    "TestMode",
+    "TrackingConfig",
+    "TrainConfig",
+    "WandbMode",
+    "register",
+    "resolve",
+    "to_dict",
+    "to_yaml",
+    "unknown_key",
+]
