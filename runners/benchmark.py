@@ -57,7 +57,7 @@ def main(config: BenchmarkConfig) -> None:
 def measure(config: BenchmarkConfig, classes: int, training_set: Dataset | None, console: Console) -> Session:
     """Runs every workload of ``what``."""
     device = backend.device_name()
-    height, width = config.crop or config.dataset.crop
+    height, width = config.dataset.crop
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -86,18 +86,17 @@ def measure(config: BenchmarkConfig, classes: int, training_set: Dataset | None,
 
 def _measure_data(config: BenchmarkConfig, session: Session, training_set: Dataset) -> None:
     """The loader as training uses it, with nobody else at work."""
-    batch = config.batch or config.dataset.batch_size
     loader = TrainingLoader(
         training_set,
         build.build_transform(config.dataset),
-        batch_size=batch,
+        batch_size=session.batch,
         seed=config.seed,
         first_iteration=0,
         last_iteration=config.warmup + config.repeats,
         workers=config.workers,
     )
     with loader as batches:
-        session.data(iter(batches), batch=batch)
+        session.data(iter(batches))
 
 
 def _record(session: Session, machine: Machine) -> dict[str, Any]:

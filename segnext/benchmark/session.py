@@ -68,9 +68,9 @@ class Session:
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
         self._network("inference", Inference(model, images), [])
 
-    def data(self, batches: Iterator[Any], *, batch: int) -> None:
-        """Training batches of ``batch`` images from the loader."""
-        self.rows.append(Row("data", "NumPy", self._turns("data", {"": Pipeline(batches)}, batch)[""]))
+    def data(self, batches: Iterator[Any]) -> None:
+        """Training batches from the loader, with nobody else at work."""
+        self.rows.append(Row("data", "NumPy", self._turns("data", {"": Pipeline(batches)})[""]))
 
     def start_up(self, *, cold: bool) -> None:
         """From the start of Python to the end of the first training step; measured once, it takes up to minutes."""
@@ -102,7 +102,7 @@ class Session:
                     groups=groups,
                 )
             forget_peak()
-            timings = self._turns(what, {_OURS: ours, **{name: twin.run for name, twin in twins.items()}}, self.batch)
+            timings = self._turns(what, {_OURS: ours, **{name: twin.run for name, twin in twins.items()}})
             peaks = {_OURS: self._our_peak(), **{name: twin.peak_bytes for name, twin in twins.items()}}
         self.operators[what] = profile_operators(ours)
         moved = sum(kind.bytes for kind in self.operators[what])
@@ -120,11 +120,11 @@ class Session:
                 )
             )
 
-    def _turns(self, what: str, contestants: dict[str, Callable[[], float]], images: int) -> dict[str, Timing]:
+    def _turns(self, what: str, contestants: dict[str, Callable[[], float]]) -> dict[str, Timing]:
         warmup, repeats = self.rounds
         return take_turns(
             contestants,
-            images=images,
+            images=self.batch,
             warmup=warmup,
             repeats=repeats,
             progress=lambda done, total: self.progress(what, done, total),

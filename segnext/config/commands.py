@@ -106,6 +106,7 @@ class BenchmarkConfig(CommonConfig):
         if self.crop is not None:
             fits = len(self.crop) == 2 and min(self.crop) >= 32
             require(fits, "crop", self.crop, "height and width of at least 32 pixels, as crop=[512,512]")
+            self.dataset.crop = self.crop
 
 
 @dataclass
