@@ -103,6 +103,13 @@ def test_cityscapes_label_ids_are_recognised(tmp_path: Path, write_pair: WritePa
     assert "runners.prepare" in report.hints[0]
 
 
+def test_camvids_unlabelled_value_is_recognised(tmp_path: Path, write_pair: WritePair) -> None:
+    label = np.arange(12, dtype=np.uint8)[None]
+    write_pair(tmp_path / "images/val/v.jpg", tmp_path / "annotations/val/v.png", label)
+    report = inspect_dataset(create_dataset("camvid", root=tmp_path, split="val"))
+    assert report.hints == ["11 is SegNet's value for unlabelled pixels: store 255 instead"]
+
+
 def test_a_limit_spreads_over_the_dataset_and_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     dataset = create_dataset("shapes", split="val", length=50)

@@ -64,6 +64,17 @@ def test_an_unsound_dataset_ends_in_exit_code_1(
     assert "dataset.reduce_zero_label=true" in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_lists_of_a_split_are_named_one_by_one(
+    machine: list[Finding], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_dataset(tmp_path, 0, 1, 2)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}-list").write_text(f"{split}/{split}\n")
+    lists = [f"dataset.split_files.{split}={split}-list" for split in ("train", "val")]
+    assert run(doctor.main, monkeypatch, "dataset=folder", f"dataset.root={tmp_path}", *lists) == 0
+    assert capsys.readouterr().out.count("1 pairs, 3×1") == 2
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
