@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segnext.config import (
     DatasetConfig,
@@ -29,6 +33,8 @@ from segnext.tracking.tensorboard_sink import TensorBoardSink
 from segnext.tracking.tracker import git_revision
 from segnext.tracking.wandb_sink import WandbSink
 from segnext.training.schedule import Intervals, LearningRate
+from segnext.weights.arrays import ArrayModel
+from segnext.weights.layout import tensor_shapes
 from segnext.weights.loading import load_weights
 from segnext.weights.zoo import PREFIX, locate
 
@@ -43,6 +49,7 @@ __all__ = [
     "build_transform",
     "checkpoint_file",
     "inference_settings",
+    "initial_weights",
     "intervals",
     "learning_rate",
     "new_run_folder",
@@ -172,10 +179,26 @@ def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[S
     return mirrors
 
 
+def initial_weights(
+    config: ModelConfig, *, num_classes: int, backbone: Path | None = None, checkpoint: Path | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """The tensors to start from by name: all of a checkpoint, all of a backbone, or none; never a part of either.
+
+    Raises:
+        WeightsError: the file does not cover the model.
+    """
+    target = ArrayModel(tensor_shapes(config.name, num_classes=num_classes))
+    if checkpoint is not None:
+        load_weights(target, checkpoint, head=config.head.value)
+    elif backbone is not None:
+        load_weights(target, backbone, part="backbone")
+    return target.arrays
+
+
 def build_model(
-    config: ModelConfig, *, num_classes: int, seed: int, backbone: Path | None = None, checkpoint: Path | None = None
+    config: ModelConfig, *, num_classes: int, seed: int, weights: Mapping[str, NDArray[np.float32]] | None = None
 ) -> Any:
-    """The model, with a pretrained backbone or the weights of a whole checkpoint; never with a part of either."""
+    """The model with freshly drawn weights, and ``weights`` in their place."""
     from segnext.models.segmenter import create_model  # here, since this brings Jittor up
 
     model = create_model(
@@ -187,10 +210,9 @@ def build_model(
         nmf_gradient=config.ham.gradient.value,
         seed=seed,
     )
-    if checkpoint is not None:
-        load_weights(model, checkpoint, head=config.head.value)
-    elif backbone is not None:
-        load_weights(model, backbone, part="backbone")
+    tensors = model.tensors()
+    for name, array in (weights or {}).items():
+        tensors[name].assign(array)
     return model
 
 

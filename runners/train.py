@@ -30,23 +30,20 @@ def main(config: TrainConfig) -> None:
     for dataset in (training_set, validation_set):
         check_labels(dataset)
     resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume else None
-    checkpoint = build.checkpoint_file(config.checkpoint)
+    checkpoint = None if resumed else build.checkpoint_file(config.checkpoint)
     backbone = None if checkpoint or resumed else build.pretrained_backbone(config.model)
+    num_classes = len(training_set.classes)
+    weights = build.initial_weights(config.model, num_classes=num_classes, backbone=backbone, checkpoint=checkpoint)
 
     folder = resumed or build.new_run_folder(config)
     folder.write_config(to_yaml(config))
     console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
     backend.start(config.device.value, announce=console.print, log=folder.path / "jittor.log")
-    model = build.build_model(
-        config.model,
-        num_classes=len(training_set.classes),
-        seed=config.seed,
-        backbone=backbone,
-        checkpoint=checkpoint,
-    )
+    model = build.build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
     figures = fit(config, model, training_set, validation_set, folder=folder, resume=resumed is not None)
 
-    console.print(f"best mIoU {100 * figures['best_mIoU']:.2f} % at iteration {figures['best_iteration']}")
+    if "best_mIoU" in figures:  # it is missing where no validation pixel has a label
+        console.print(f"best mIoU {100 * figures['best_mIoU']:.2f} % at iteration {figures['best_iteration']}")
     console.print(f"  run folder  {folder.path}")
     console.print(f"  curves      {folder.curves}")
     console.print(f"  overlays    {folder.samples}")
@@ -95,6 +92,7 @@ def fit(
     with tracker, build.build_loader(config, training_set, first_iteration=first_iteration) as batches:
         height, width = config.dataset.profile_size
         cost = complexity(config.model.name, num_classes=len(classes), height=height, width=width)
+        tracker.note("compiling operators (first use takes a minute or two)")
         tracker.summary({"params": cost.params, "macs": cost.macs, "flops": cost.macs})
         intervals = build.intervals(config.schedule)
         if resume and intervals.due(intervals.evaluation, first_iteration) and not evaluated(folder, first_iteration):

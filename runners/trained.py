@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runners.build import build_model
+from runners.build import build_model, initial_weights
 from segnext import backend
 from segnext.config import CommonConfig, DatasetConfig, to_yaml
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
@@ -48,7 +48,8 @@ def load_model(config: CommonConfig, path: Path, info: CheckpointInfo | None, *,
     backend.start(config.device.value, announce=print)
     if info is not None:
         config.model.ham.rank = info.nmf_rank
-    return build_model(config.model, num_classes=num_classes, seed=config.seed, checkpoint=path)
+    weights = initial_weights(config.model, num_classes=num_classes, checkpoint=path)
+    return build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
 
 
 def open_run_folder(config: CommonConfig, name: str) -> RunFolder:

@@ -114,6 +114,14 @@ def process(outputs: Path) -> Iterator[subprocess.Popen[str]]:
         started.kill()
 
 
+def test_a_checkpoint_of_other_classes_is_refused_before_any_work(finished: tuple[Path, str], tmp_path: Path) -> None:
+    root = camvid(tmp_path / "camvid")
+    done = train("dataset=camvid", f"dataset.root={root}", f"checkpoint={finished[0]}", f"output_dir={tmp_path}/out")
+    assert done.returncode == 2
+    assert "model.head=new" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_stopped_by_sigterm_resumes_to_the_very_same_weights(
     finished: tuple[Path, str], outputs: Path, process: subprocess.Popen[str]
 ) -> None:
