@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -44,7 +45,9 @@ def main(config: BenchmarkConfig) -> None:
 
     folder = open_run_folder(config, config.name)
     with recorded(folder):
-        backend.start(config.device.value, announce=console.print, log=folder.path / "jittor.log")
+        backend.start(
+            config.device.value, announce=partial(console.print, markup=False), log=folder.path / "jittor.log"
+        )
         machine = probe()
         session = measure(config, classes, training_set, console)
         machine = machine.best(probe())

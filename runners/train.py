@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +39,7 @@ def main(config: TrainConfig) -> None:
     folder = resumed or build.new_run_folder(config)
     folder.write_config(to_yaml(config))
     console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
-    backend.start(config.device.value, announce=console.print, log=folder.path / "jittor.log")
+    backend.start(config.device.value, announce=partial(console.print, markup=False), log=folder.path / "jittor.log")
     model = build.build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
     figures = fit(config, model, training_set, validation_set, folder=folder, resume=resumed is not None)
 

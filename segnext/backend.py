@@ -9,7 +9,6 @@ imports Jittor.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import importlib.metadata
 import os
@@ -27,6 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from segnext.cuda import environment
+from segnext.cuda.bring_up import find_cuda, prepare
+from segnext.cuda.driver import NoDriver
 from segnext.errors import BackendError
 
 __all__ = ["DEVICES", "cuda_problem", "device_name", "home", "seed_everything", "start"]
@@ -50,7 +52,8 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
 
     Args:
         device: ``auto`` takes a CUDA device where one is usable, else the CPU; ``cuda`` insists; ``cpu`` ignores GPUs.
-        announce: called with one line before something that takes minutes (the first compilation of the core).
+        announce: called with one line before something that takes minutes (the first compilation of the core), and
+            where ``auto`` leaves a GPU unused.
         log: file for what Jittor and its compilers print; ``jittor.log`` in ``home()`` by default.
 
     Raises:
@@ -64,13 +67,9 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
             raise BackendError(f"Jittor already runs on {_device} in this process, device={device} needs a new one")
         return _jittor
     _check_packages()
-    problem = "device=cpu" if device == "cpu" else cuda_problem()
-    if device == "cuda" and problem:
-        raise BackendError(f"device=cuda: {problem}; device=cpu trains on the processor")
+    chosen = _choose_device(device, announce)
     os.environ["cc_path"] = _find_compiler()  # Jittor sets it too; a child process must not see other settings
     os.environ["python_config_path"] = str(_python_config())
-    if problem:
-        os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
     os.environ["cache_name"] = _cache_name()
     # OpenMP threads that spin at every barrier cost a factor of 4 as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -80,13 +79,17 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     _lay_onednn(Path(utilities.home()))
     stamp = Path(utilities.cache_path) / "core-is-ready"
     if not stamp.exists():
-        _compile_core(stamp, announce)
+        _compile_core(stamp, announce, chosen)
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
-    with _stdout_to_log():
+    with _stdout_to_log(), _without_cupy():
         jittor = _import_jittor(stamp)
     _take_signals_back()
-    _device = "cpu" if problem else "cuda"
+    if chosen == "cuda" and not jittor.has_cuda:
+        raise BackendError(
+            f"Jittor came up without CUDA, the reason is in {_log_path}; device=cpu trains on the processor"
+        )
+    _device = chosen
     jittor.flags.use_cuda = int(_device == "cuda")  # before any model is built: layers choose their kernels then
     _jittor = jittor
     return jittor
@@ -110,17 +113,26 @@ def home() -> Path:
 def cuda_problem() -> str:
     """Why no CUDA device can be used here, or an empty string if one can."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver is installed (libcuda.so.1 not found)"
-    if code := driver.cuInit(0):
-        return f"the NVIDIA driver does not start (cuInit returned {code})"
-    count = ctypes.c_int(0)
-    if driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
-        return "no CUDA device is visible (see CUDA_VISIBLE_DEVICES)"
-    if not (os.environ.get("nvcc_path") or shutil.which("nvcc") or Path("/usr/local/cuda/bin/nvcc").exists()):
-        return "a GPU is present, but no nvcc: install the CUDA toolkit and put nvcc on the PATH"
+        find_cuda()
+    except BackendError as error:
+        return str(error)
     return ""
+
+
+def _choose_device(device: str, announce: Callable[[str], None] | None) -> str:
+    """``cuda`` or ``cpu``, with the environment set for it."""
+    if device != "cpu":
+        try:
+            prepare(find_cuda(), home() / "cuda")
+            return "cuda"
+        except BackendError as error:
+            if device == "cuda":
+                raise BackendError(f"device=cuda: {error}; device=cpu trains on the processor") from error
+            if announce and not isinstance(error, NoDriver):
+                announce(f"No GPU is used, but the CPU: {error}")
+    os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
+    environment.leave(os.environ)
+    return "cpu"
 
 
 def _check_packages() -> None:
@@ -207,21 +219,24 @@ def _cache_name() -> str:
     return f"segnext-{zlib.crc32(settings.encode()):08x}"
 
 
-def _compile_core(stamp: Path, announce: Callable[[str], None] | None) -> None:
+def _compile_core(stamp: Path, announce: Callable[[str], None] | None, device: str) -> None:
     """Lets a child process compile the core, and leaves ``stamp`` when it is ready.
 
     Now and then Jittor's import ends the whole process with code 0 and asks to be started again, because it has
     rebuilt a part of itself; in a child that costs nothing, and this process then finds everything in the cache.
     """
-    if announce:
+    if announce and device == "cuda":
+        announce("Compiling Jittor's core and its CUDA libraries for the first time: some minutes, then it is cached.")
+    elif announce:
         announce("Compiling Jittor's core for the first time: about two minutes, then it is cached.")
-    command = [sys.executable, "-c", "import jittor; print('ready')"]
+    command = [sys.executable, "-c", "import sys; sys.modules['cupy'] = None; import jittor; print('ready')"]
     for _ in range(3):
         child = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=stamp.parent, text=True)
         if child.returncode == 0 and "ready" in child.stdout:
             stamp.touch()
             return
-    raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {_log_path}")
+    cure = "; device=cpu trains on the processor" if device == "cuda" else ""
+    raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {_log_path}{cure}")
 
 
 def _move_stderr(path: Path) -> None:
@@ -252,6 +267,19 @@ def _stdout_to_log() -> Iterator[None]:
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
+
+
+@contextlib.contextmanager
+def _without_cupy() -> Iterator[None]:
+    """Hides CuPy: where it is installed, Jittor opens a device through it, and it may be built for NumPy 2."""
+    hidden = "cupy" not in sys.modules
+    if hidden:
+        sys.modules["cupy"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["cupy"]
 
 
 def _import_jittor(stamp: Path) -> Any:
