@@ -170,7 +170,8 @@ def test_what_is_wrong_is_said_in_one_line_before_any_job(command: Command, argu
 
 
 def test_a_dry_run_lists_settings_size_and_cost_and_writes_nothing(command: Command) -> None:
-    code, output = command.run("-m", "schedule=demo", "model=tiny,large", "sweep.dry_run=true")
+    schedule = ["schedule=demo", "schedule.iterations=300", "schedule.batch_size=8"]
+    code, output = command.run("-m", *schedule, "model=tiny,large", "sweep.dry_run=true")
     assert code == 0
     assert "300 × 8" in output
     assert f"{segnext.complexity('large', num_classes=len(SHAPES), height=96, width=96).params / 1e6:.2f}" in output

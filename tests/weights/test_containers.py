@@ -70,7 +70,8 @@ def test_bfloat16_is_widened_exactly(write: Writer, tmp_path: Path) -> None:
     tensor = open_container(write(tmp_path / "x.pth", content))["a"]
     assert tensor.dtype == "bfloat16"
     assert tensor.read().dtype == np.float32
-    assert tensor.read().tolist() == [1.0, -3.0, 2.0**-133]
+    # Compared as bits: once Jittor runs in a process, its floating-point arithmetic takes the last one for 0.
+    assert tensor.read().view(np.uint32).tolist() == [0x3F800000, 0xC0400000, 0x00010000]
 
 
 @pytest.mark.parametrize("write", TORCH_WRITERS)
