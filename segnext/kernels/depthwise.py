@@ -1,11 +1,12 @@
 """Depthwise convolution: stride 1, odd kernel, "same" padding, with bias.
 
 Jittor computes grouped convolutions on the CPU by generic loops; MSCAN spends most of its time in them. The operator
-here is the same function with kernels of its own, tested against ``depthwise_reference``.
+here is the same function with kernels of its own, for the CPU and for CUDA, tested against ``depthwise_reference``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ Function: Any = jt.Function
 Var = Any
 
 _CPU_HEADER = Path(__file__).with_name("depthwise_cpu.h").read_text(encoding="utf-8")
+
+_CUDA_HEADER = Path(__file__).with_name("depthwise_cuda.h").read_text(encoding="utf-8")
 
 _CONVOLVE = """
 @alias(x, in0)
@@ -33,20 +36,38 @@ SEGNEXT_DISPATCH_KERNEL(correlate, out0_shape2, out0_shape3, x_p, dy_p, out0_p, 
                         x_shape3, out0_shape2, out0_shape3)
 """
 
+_CUDA_CONVOLVE = """
+@alias(x, in0)
+@alias(kernels, in1)
+@alias(bias, in2)
+const segnext::Shape shape{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_shape3,
+                           (int)kernels_shape2, (int)kernels_shape3};
+segnext::convolve<INSTANCE>(x_p, kernels_p, bias_p, out0_p, shape, FLIP);
+"""
+_CUDA_CORRELATE = """
+@alias(x, in0)
+@alias(dy, in1)
+const segnext::Shape shape{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_shape3,
+                           (int)out0_shape2, (int)out0_shape3};
+segnext::correlate<INSTANCE>(x_p, dy_p, out0_p, out1_p, out2_p, shape, (int)out2_shape1);
+"""
+_CUDA_SIZES = {(3, 3), (5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1)}  # those of MSCAN
+_CUDA_BLOCKS = 1024  # enough to keep every multiprocessor of a large GPU busy
+
 
 def depthwise_conv(x: Var, weight: Var, bias: Var) -> Var:
     """Convolves every channel with a filter of its own.
 
     Args:
-        x: (B,C,H,W) float32.
+        x: (B,C,H,W) float32; another type takes the plain operator on CUDA.
         weight: (C,1,kh,kw) float32, kh and kw odd.
         bias: (C,) float32.
 
     Returns:
         (B,C,H,W) float32.
     """
-    if jt.flags.use_cuda:
-        return depthwise_reference(x, weight, bias)
+    if jt.flags.use_cuda and x.dtype != "float32":
+        return depthwise_reference(x, weight, bias)  # the CUDA kernels know float32 alone
     return _DepthwiseConv.apply(x, weight, bias)
 
 
@@ -65,10 +86,40 @@ class _DepthwiseConv(Function):
         x, weight, bias = self.saved
         dx = _convolve(dy, weight, bias, flip=True)
         shapes, dtypes = [weight.shape, bias.shape], [weight.dtype, bias.dtype]
-        dweight, dbias = jt.code(shapes, dtypes, [x, dy], cpu_header=_CPU_HEADER, cpu_src=_CORRELATE)
+        if not jt.flags.use_cuda:
+            dweight, dbias = jt.code(shapes, dtypes, [x, dy], cpu_header=_CPU_HEADER, cpu_src=_CORRELATE)
+            return dx, dweight, dbias
+        side = _block_side(x.shape)
+        partial = [x.shape[1], _shares(x.shape, side), weight.shape[2] * weight.shape[3] + 1]
+        source = _CUDA_CORRELATE.replace("INSTANCE", _instance(weight.shape, side))
+        dweight, dbias, _ = jt.code(
+            [*shapes, partial], [*dtypes, "float32"], [x, dy], cuda_header=_CUDA_HEADER, cuda_src=source
+        )
         return dx, dweight, dbias
 
 
 def _convolve(x: Var, weight: Var, bias: Var, *, flip: bool) -> Var:
-    source = _CONVOLVE.replace("FLIP", str(flip).lower())
-    return jt.code(x.shape, x.dtype, [x, weight, bias], cpu_header=_CPU_HEADER, cpu_src=source)
+    inputs, turned = [x, weight, bias], str(flip).lower()
+    if not jt.flags.use_cuda:
+        source = _CONVOLVE.replace("FLIP", turned)
+        return jt.code(x.shape, x.dtype, inputs, cpu_header=_CPU_HEADER, cpu_src=source)
+    source = _CUDA_CONVOLVE.replace("FLIP", turned).replace("INSTANCE", _instance(weight.shape, _block_side(x.shape)))
+    return jt.code(x.shape, x.dtype, inputs, cuda_header=_CUDA_HEADER, cuda_src=source)
+
+
+def _instance(weight_shape: Sequence[int], side: int) -> str:
+    """The template arguments: kernel height and width, 0 for sizes without an instance of their own, and the side."""
+    height, width = weight_shape[2:]
+    return f"{height}, {width}, {side}" if (height, width) in _CUDA_SIZES else f"0, 0, {side}"
+
+
+def _block_side(shape: Sequence[int]) -> int:
+    """Pixels of a side of a block: small for the small planes of the last stages."""
+    return 16 if min(shape[2:]) <= 16 else 32
+
+
+def _shares(shape: Sequence[int], side: int) -> int:
+    """How many blocks share a channel's pixels in the weight gradient; depends on the shape alone, as sums do on it."""
+    batch, channels, height, width = shape
+    pieces = batch * -(-height // side) * -(-width // side)
+    return max(1, min(pieces, -(-_CUDA_BLOCKS // channels)))

@@ -1,0 +1,114 @@
+"""Real CUDA sources through the compiler of a real home, for sm_90; no GPU is needed. Figures on a GPU: docs/gpu.md."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from segnext import backend
+from segnext.cuda.home import assemble
+from segnext.cuda.pieces import Survey, survey
+from segnext.errors import BackendError
+
+pytestmark = pytest.mark.slow
+
+KERNELS = Path(backend.__file__).parent / "kernels"
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Survey:
+    found = survey()
+    if found.toolkit is None:
+        pytest.skip("no nvcc 13")
+    return found
+
+
+@pytest.fixture(scope="module")
+def nvcc(pieces: Survey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home's compiler; where libraries are missing, a home with what the compiler itself needs."""
+    compiler = Survey(pieces.toolkit, tuple(f for f in pieces.found if f.piece.of_compiler), (), ())
+    missing = [piece.wheel for piece in pieces.missing if piece.of_compiler]
+    if missing:
+        pytest.skip(f"missing: {', '.join(missing)}")
+    return assemble(compiler if pieces.missing else pieces, tmp_path_factory.mktemp("cuda")) / "bin/nvcc"
+
+
+def build(nvcc: Path, source: str, folder: Path, *flags: str) -> str:
+    """Compiles as Jittor calls the compiler and returns what it says."""
+    file = folder / "source.cu"
+    file.write_text(source)
+    include = nvcc.parents[1] / "include"
+    command = [nvcc, "-std=c++14", "--use_fast_math", "-arch=sm_90", f"-I{include}", *flags]
+    done = subprocess.run([*command, "-c", file, "-o", folder / "out.o"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_names_that_cub_dropped_are_back(nvcc: Path, tmp_path: Path) -> None:
+    source = """
+#include <cub/cub.cuh>
+struct Twice { __host__ __device__ int operator()(int value) const { return 2 * value; } };
+__global__ void kernel(int* out) {
+    cub::CountingInputIterator<int> counting(3);
+    cub::TransformInputIterator<int, Twice, cub::CountingInputIterator<int>> twice(counting, Twice());
+    typedef cub::BlockReduce<int, 32> Reduce;
+    __shared__ typename Reduce::TempStorage storage;
+    out[cub::LaneId()] = Reduce(storage).Reduce(twice[threadIdx.x], cub::Max());
+}
+"""
+    build(nvcc, source, tmp_path)
+
+
+def test_numeric_limits_of_npp_are_there(nvcc: Path, tmp_path: Path) -> None:
+    build(nvcc, "#include <npp.h>\n__device__ long long least = NPP_MIN_64S, most = NPP_MAX_32U;", tmp_path)
+
+
+def test_members_that_cuda_13_dropped_compile_under_our_flags(nvcc: Path, tmp_path: Path) -> None:
+    from segnext.cuda.environment import enter
+
+    environment: dict[str, str] = {}
+    enter(nvcc.parents[1], environment)
+    source = "int figure(cudaDeviceProp& card) { return card.computeMode + card.clockRate; }"
+    build(nvcc, source, tmp_path, *environment["cc_flags"].split())
+
+
+def test_calls_of_cudnn_8_compile_against_cudnn_9(pieces: Survey, nvcc: Path, tmp_path: Path) -> None:
+    try:
+        if pieces.missing:
+            raise BackendError(pieces.problem())
+    except BackendError as error:
+        pytest.skip(str(error))
+    source = """
+#include <cudnn.h>
+int calls(cudnnConvolutionDescriptor_t convolution, cudnnRNNDescriptor_t network) {
+    int one[2] = {1, 1};
+    cudnnSetRNNDescriptor_v6(nullptr, network, 1, 1);
+    return cudnnSetConvolutionNdDescriptor(convolution, 2, one, one, one, CUDNN_CROSS_CORRELATION, CUDNN_DATA_BFLOAT16);
+}
+"""
+    build(nvcc, source, tmp_path)
+
+
+def test_the_depthwise_kernels_compile_without_spilling_registers(nvcc: Path, tmp_path: Path) -> None:
+    from segnext.kernels import depthwise
+
+    sizes = [(3, 3), (5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1), (3, 9)]
+    functions = []
+    for i, instance in enumerate(depthwise._instance((1, 1, *size), side) for size in sizes for side in (16, 32)):
+        convolve = depthwise._CUDA_CONVOLVE.replace("FLIP", "true")
+        for name, source in (("convolve", convolve), ("correlate", depthwise._CUDA_CORRELATE)):
+            body = re.sub("@alias.*", "", source).replace("INSTANCE", instance)
+            functions.append(f"void {name}{i}({PARAMETERS}) {{ {body} }}")
+    source = f'#include "depthwise_cuda.h"\n{"".join(functions)}'
+    said = build(nvcc, source, tmp_path, f"-I{KERNELS}", "-Xptxas", "-v")
+    assert said.count(" 0 bytes spill stores") >= 2 * 2 * len(sizes)
+    assert not re.search(r"[1-9]\d* bytes spill", said)
+
+
+PARAMETERS = ", ".join(
+    [f"float* {name}_p" for name in ("x", "kernels", "bias", "dy", "out0", "out1", "out2")]
+    + [f"long {name}_shape{i}" for name in ("x", "kernels", "out0", "out2") for i in range(4)]
+)
