@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 try:
     from rich import box
@@ -42,7 +43,7 @@ def main(config: DoctorConfig) -> int:
                 device=config.device.value,
                 output_dir=config.output_dir,
                 trial=config.trial,
-                announce=console.print,
+                announce=partial(console.print, markup=False),
             )
         )
     if config.dataset.name != "none":

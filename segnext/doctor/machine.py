@@ -13,7 +13,11 @@ import tempfile
 from pathlib import Path
 
 from segnext import backend
+from segnext.cuda.driver import read_card
+from segnext.cuda.pieces import EXTRA, survey
+from segnext.cuda.toolkit import read_toolkit
 from segnext.doctor.finding import Finding, ok, problem, warning
+from segnext.errors import BackendError
 
 __all__ = [
     "check_compiler",
@@ -103,18 +107,26 @@ def check_gpu(device: str = "auto") -> Finding:
 
 
 def check_cuda() -> Finding:
-    """nvcc and cuDNN, as far as they are installed."""
+    """The CUDA that Jittor would get: a toolkit that suits it, or the pieces of CUDA 13."""
     nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
-    if not nvcc:
-        return ok("CUDA", "no nvcc (needed with a GPU only)")
-    release = re.search(r"release ([\d.]+)", _output(nvcc, "--version"))
-    if release is None:
-        return warning("CUDA", f"{nvcc} does not run", "reinstall the CUDA toolkit, or use device=cpu")
-    cudnn = _cudnn_version(Path(nvcc).resolve().parents[1])
-    text = f"nvcc {release[1]}, {f'cuDNN {cudnn}' if cudnn else 'no cuDNN'} ({nvcc})"
-    if cudnn is None and not backend.cuda_problem():
-        return warning("CUDA", text, "install cuDNN with its headers beside CUDA")
-    return ok("CUDA", text)
+    text = "no nvcc"
+    if nvcc:
+        toolkit = read_toolkit(Path(nvcc))
+        if toolkit is None:
+            return warning("CUDA", f"{nvcc} does not run", "reinstall the CUDA toolkit, or use device=cpu")
+        cudnn = _cudnn_version(Path(nvcc).resolve().parents[1])
+        text = f"nvcc {toolkit.release}, {f'cuDNN {cudnn}' if cudnn else 'no cuDNN'} ({nvcc})"
+        if toolkit.suits_jittor():
+            return ok("CUDA", text)
+    pieces = survey()
+    if not pieces.missing:
+        return ok("CUDA", ", ".join(f"{found.piece.wheel} {found.version}".strip() for found in pieces.found))
+    try:
+        read_card()
+    except BackendError:
+        return ok("CUDA", f"{text} (needed with a GPU only)")
+    missing = ", ".join(piece.wheel for piece in pieces.missing)
+    return warning("CUDA", f"{text}; missing of CUDA 13: {missing}", f'pip install "segnext-jittor[{EXTRA}]"')
 
 
 def check_mpi() -> Finding:

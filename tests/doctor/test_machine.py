@@ -8,8 +8,11 @@ import psutil
 import pytest
 
 from segnext import backend
+from segnext.cuda.pieces import survey
 from segnext.doctor import machine
 from segnext.doctor.finding import State
+from segnext.errors import BackendError
+from tests.cuda.simulated import add_wheels
 
 
 def program(folder: Path, name: str, script: str) -> Path:
@@ -114,7 +117,34 @@ def test_nvcc_and_cudnn_are_found_with_their_versions(monkeypatch: pytest.Monkey
     monkeypatch.setenv("nvcc_path", str(nvcc))
     finding = machine.check_cuda()
     assert finding.state is State.ok
-    assert finding.text.startswith("nvcc 12.4, cuDNN 8.9.7")
+    assert finding.text.startswith("nvcc 12.4.131, cuDNN 8.9.7")
+
+
+def test_complete_pieces_of_cuda_13_are_named_with_their_versions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add_wheels(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("nvcc_path", str(tmp_path / "nvidia/cu13/bin/nvcc"))
+    finding = machine.check_cuda()
+    assert finding.state is State.ok
+    assert "nvidia-cublas 13.1.0.3, nvidia-cudnn-cu13 9.19.0.56" in finding.text
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_missing_pieces_of_cuda_13_matter_with_a_gpu_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: bool
+) -> None:
+    def read_card() -> None:
+        if not gpu:
+            raise BackendError("no NVIDIA driver is installed")
+
+    monkeypatch.setattr(machine, "read_card", read_card)
+    monkeypatch.setattr(machine, "survey", lambda: survey(sites=[tmp_path], toolkits=[]))
+    finding = machine.check_cuda()
+    assert finding.state is (State.warning if gpu else State.ok)
+    assert ("nvidia-cublas" in finding.text) is gpu
+    assert ("segnext-jittor[cuda13]" in finding.cure) is gpu
 
 
 def test_an_nvcc_that_does_not_run_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
