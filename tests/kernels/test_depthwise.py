@@ -38,3 +38,18 @@ def test_a_known_filter_shifts_each_channel_its_own_way() -> None:
     y = depthwise_conv(jt.array(x), jt.array(weight), jt.array(np.array([0, 100], "f"))).numpy()
     np.testing.assert_array_equal(y[0, 0], [[0, 0, 1], [0, 3, 4]])
     np.testing.assert_array_equal(y[0, 1], [[107, 108, 100], [110, 111, 100]])
+
+
+@pytest.mark.gpu
+def test_gradients_on_a_gpu_are_the_same_bits_every_time() -> None:
+    if backend.device_name() != "cuda":
+        pytest.skip("no CUDA device")
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(shape).astype("f") for shape in [(4, 8, 65, 70), (8, 1, 5, 5), (8,)])
+    results = []
+    for _ in range(2):
+        variables = [jt.array(array) for array in (x, weight, bias)]
+        gradients = jt.grad(depthwise_conv(*variables).sqr().sum(), variables)
+        results.append([gradient.numpy() for gradient in gradients])
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
