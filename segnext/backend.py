@@ -9,6 +9,8 @@ imports Jittor.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -31,7 +33,7 @@ from segnext.cuda.bring_up import find_cuda, prepare
 from segnext.cuda.driver import NoDriver
 from segnext.errors import BackendError
 
-__all__ = ["DEVICES", "cuda_problem", "device_name", "home", "seed_everything", "start"]
+__all__ = ["DEVICES", "cuda_problem", "device_name", "home", "release_memory", "seed_everything", "start"]
 
 JITTOR_VERSION = "1.3.11.0"
 DEVICES = ("auto", "cpu", "cuda")
@@ -105,6 +107,16 @@ def seed_everything(seed: int) -> None:
     start().set_global_seed(seed)
 
 
+def release_memory() -> None:
+    """Gives the memory of freed arrays back to the system.
+
+    Jittor and the C library keep freed blocks for arrays of the same size; over images of many sizes they pile up.
+    """
+    start().gc()
+    with contextlib.suppress(AttributeError):  # a C library other than glibc
+        _c_library().malloc_trim(0)
+
+
 def home() -> Path:
     """The folder of this project's own caches: ``SEGNEXT_HOME``, else ``~/.cache/segnext``."""
     return Path(os.environ.get("SEGNEXT_HOME") or Path.home() / ".cache" / "segnext")
@@ -133,6 +145,11 @@ def _choose_device(device: str, announce: Callable[[str], None] | None) -> str:
     os.environ["nvcc_path"] = ""  # with any nvcc but no driver, importing Jittor aborts
     environment.leave(os.environ)
     return "cpu"
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def _check_packages() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segnext import backend
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.loader import EvaluationLoader
 from segnext.errors import DataError
@@ -96,7 +97,11 @@ def evaluate(
     counts: list[Counts] = []
     started, untimed = time.perf_counter(), 0
     with evaluation_mode(model), EvaluationLoader(dataset, indices=chosen, workers=workers) as loader:
+        shape: tuple[int, ...] = ()
         for group in _same_size(loader, settings.window_batch):
+            if group[0][1].image.shape != shape:
+                shape = group[0][1].image.shape
+                backend.release_memory()  # equal images use the same blocks again, others would add theirs
             group_names = [dataset.name(index) for index, _ in group]
             predictions = predictor.predict_batch([sample.image for _, sample in group], group_names)
             for (index, sample), name, prediction in zip(group, group_names, predictions, strict=True):
