@@ -11,7 +11,7 @@ __all__ = ["enter", "leave"]
 # reads for a message. The names they are turned into exist and have the same type.
 _CC_FLAGS = "-DcomputeMode=major -DclockRate=multiProcessorCount"
 
-# What Jittor would download, or import from outside, on the way. Several GPUs need MPI: the user's own choice wins.
+# What Jittor would download, or import from outside, on the way.
 _WITHOUT = {"use_cutt": "0", "use_cutlass": "0", "use_nccl": "0", "FIX_TORCH_ERROR": "0"}
 
 
@@ -21,7 +21,10 @@ def enter(home: Path, environment: MutableMapping[str, str]) -> None:
     own = _without_ours(environment.get("cc_flags", ""))
     environment["cc_flags"] = f"{own} {_CC_FLAGS}".strip()
     environment.update(_WITHOUT)
-    environment.setdefault("use_mpi", "0")
+    if "OMPI_COMM_WORLD_SIZE" not in environment:
+        environment.setdefault("use_mpi", "0")
+    elif environment.get("use_mpi") == "0":
+        del environment["use_mpi"]  # a parent's setting: started by mpirun, Jittor can't be imported with it
 
 
 def leave(environment: MutableMapping[str, str]) -> None:

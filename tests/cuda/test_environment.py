@@ -37,3 +37,10 @@ def test_a_child_on_the_cpu_gets_the_flags_of_a_machine_without_gpu() -> None:
         enter(HOME, environment)
         leave(environment)
         assert environment.get("cc_flags") == before.get("cc_flags")
+
+
+def test_a_process_started_by_mpirun_keeps_mpi() -> None:
+    for use_mpi in ({}, {"use_mpi": "0"}):
+        environment = {"OMPI_COMM_WORLD_SIZE": "2", **use_mpi}
+        enter(HOME, environment)
+        assert "use_mpi" not in environment
