@@ -104,6 +104,29 @@ def test_the_depthwise_kernels_compile_without_spilling_registers(nvcc: Path, tm
     assert not re.search(r"[1-9]\d* bytes spill", said)
 
 
+def test_the_operator_compiles_as_jittor_writes_it(nvcc: Path, tmp_path: Path) -> None:
+    """Jittor's template of such an operator, with the macros expanded by Jittor itself, against Jittor's headers."""
+    from segnext.cuda.environment import enter
+    from segnext.kernels import depthwise
+
+    jt = depthwise.jt
+    template = Path(jt.flags.jittor_path, "src/ops/code_op.cc").read_text()
+    before, after = template.split("#else // JIT")
+    dimensions = {"in0": 4, "in1": 4, "out0": 4, "out1": 1, "out2": 3}
+    values = {"IN_SIZE": "2", "OUT_SIZE": "3"}
+    values |= {f"{name}_dim": str(dimension) for name, dimension in dimensions.items()}
+    values["HEADER"] = depthwise._CUDA_HEADER
+    values["CODE"] = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
+    expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
+    lines = [*re.findall("^#include.*", before, re.MULTILINE), "#define index_t int32"]
+    lines += [f"#define {name}_type float32" for name in dimensions]
+    environment: dict[str, str] = {}
+    enter(nvcc.parents[1], environment)
+    flags = [flag.replace('"', "") for flag in jt.flags.cc_flags.split() if flag.startswith("-I")]
+    flags += [f"-I{jt.flags.jittor_path}/extern/cuda/inc", "-DHAS_CUDA", "-DIS_CUDA", "-DJIT", "-DJIT_cuda", "-w"]
+    build(nvcc, "\n".join([*lines, expanded]), tmp_path, *environment["cc_flags"].split(), *flags)
+
+
 PARAMETERS = ", ".join(
     [f"float* {name}_p" for name in ("x", "kernels", "bias", "dy", "out0", "out1", "out2")]
     + [f"long {name}_shape{i}" for name in ("x", "kernels", "out0", "out2") for i in range(4)]
