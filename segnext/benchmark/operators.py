@@ -15,7 +15,7 @@ __all__ = ["OperatorKind", "kind_of", "profile_operators"]
 _FIRST_PARTS = r"«opkey0:broadcast_to\S+?BCAST=[1248]«opkey1:broadcast_to\S+?BCAST=[1248]«opkey2:binary\S+?"
 _KINDS = (
     (r"Depthwise convolution", "depthwise convolution"),
-    (r"conv_backward", "convolution, backward"),
+    (r"conv_backward|segnext::(input|weight)_gradient", "convolution, backward"),
     (r"conv", "convolution, forward"),
     (rf"matmul|^{_FIRST_PARTS}OP:multiply«opkey3:reduce", "matrix products (NMF)"),
     (r"reindex_reduce", "scatter (gradient of resize)"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.errors import ConfigError
 from segnext.models.draws import Draws
-from segnext.models.layers import Dropout2d, GroupNorm, resize
+from segnext.models.layers import Conv, Dropout2d, GroupNorm, resize
 
 __all__ = ["NMF2D", "LightHamHead"]
 
@@ -44,7 +44,7 @@ class LightHamHead(Module):
         self.hamburger = Hamburger(channels, rank=nmf_rank, gradient=nmf_gradient, draws=draws)
         self.align = ConvNorm(channels, channels)
         self.dropout = Dropout2d(dropout, draws)
-        self.conv_seg = nn.Conv(channels, num_classes, 1)
+        self.conv_seg = Conv(channels, num_classes, 1)
 
     def execute(self, stages: list[Var]) -> Var:
         size = tuple(stages[0].shape[2:])
@@ -70,7 +70,7 @@ class ConvNorm(Module):
     """A 1×1 convolution, without bias before group normalisation (32 groups), with bias where there is no norm."""
 
     def __init__(self, channels_in: int, channels: int, *, norm: bool = True) -> None:
-        self.conv = nn.Conv(channels_in, channels, 1, bias=not norm)
+        self.conv = Conv(channels_in, channels, 1, bias=not norm)
         self.gn = GroupNorm(channels) if norm else None
 
     def execute(self, x: Var) -> Var:

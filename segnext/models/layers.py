@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from segnext import backend
+from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
 from segnext.models.draws import Draws
 
-__all__ = ["BatchNorm", "DepthwiseConv", "DropPath", "Dropout2d", "GroupNorm", "LayerNorm", "resize"]
+__all__ = ["BatchNorm", "Conv", "DepthwiseConv", "DropPath", "Dropout2d", "GroupNorm", "LayerNorm", "resize"]
 
 jt = backend.start()
 Module: Any = jt.Module
@@ -82,6 +83,21 @@ class GroupNorm(Module):
         scale = 1 / jt.sqrt((centred * centred).mean([2]) + EPSILON)
         normal = (centred * scale.broadcast(grouped, [2])).reshape(x.shape)
         return normal * self.weight.broadcast(x, [0, 2, 3]) + self.bias.broadcast(x, [0, 2, 3])
+
+
+class Conv(Module):
+    """A convolution of all channels; ``create_model`` draws its weights."""
+
+    def __init__(
+        self, channels_in: int, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ) -> None:
+        self.stride = stride
+        self.padding = padding
+        self.weight = jt.zeros((channels, channels_in, kernel_size, kernel_size))
+        self.bias = jt.zeros(channels) if bias else None
+
+    def execute(self, x: Var) -> Var:
+        return conv(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
 class DepthwiseConv(Module):

@@ -12,7 +12,7 @@ import numpy as np
 
 from segnext import backend
 from segnext.models.draws import Draws
-from segnext.models.layers import BatchNorm, DepthwiseConv, DropPath, LayerNorm
+from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
@@ -64,10 +64,10 @@ class Stem(Module):
     def __init__(self, channels: int) -> None:
         half = channels // 2
         self.proj = nn.Sequential(
-            nn.Conv(3, half, 3, stride=2, padding=1),
+            Conv(3, half, 3, stride=2, padding=1),
             BatchNorm(half),
             nn.GELU(),
-            nn.Conv(half, channels, 3, stride=2, padding=1),
+            Conv(half, channels, 3, stride=2, padding=1),
             BatchNorm(channels),
         )
 
@@ -79,7 +79,7 @@ class PatchEmbed(Module):
     """Halves the resolution between two stages."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
-        self.proj = nn.Conv(channels_in, channels, 3, stride=2, padding=1)
+        self.proj = Conv(channels_in, channels, 3, stride=2, padding=1)
         self.norm = BatchNorm(channels)
 
     def execute(self, x: Var) -> Var:
@@ -108,10 +108,10 @@ class SpatialAttention(Module):
     """The multi-scale convolutional attention between two 1×1 convolutions, with a shortcut around all three."""
 
     def __init__(self, channels: int) -> None:
-        self.proj_1 = nn.Conv(channels, channels, 1)
+        self.proj_1 = Conv(channels, channels, 1)
         self.activation = nn.GELU()
         self.spatial_gating_unit = SpatialGatingUnit(channels)
-        self.proj_2 = nn.Conv(channels, channels, 1)
+        self.proj_2 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
         return self.proj_2(self.spatial_gating_unit(self.activation(self.proj_1(x)))) + x
@@ -125,7 +125,7 @@ class SpatialGatingUnit(Module):
         for i, length in enumerate(STRIPS):
             setattr(self, f"conv{i}_1", DepthwiseConv(channels, (1, length)))
             setattr(self, f"conv{i}_2", DepthwiseConv(channels, (length, 1)))
-        self.conv3 = nn.Conv(channels, channels, 1)
+        self.conv3 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
         base = self.conv0(x)
@@ -139,10 +139,10 @@ class MLP(Module):
     """1×1 to ``hidden`` channels, depthwise 3×3, GELU, 1×1 back."""
 
     def __init__(self, channels: int, hidden: int) -> None:
-        self.fc1 = nn.Conv(channels, hidden, 1)
+        self.fc1 = Conv(channels, hidden, 1)
         self.dwconv = DepthwiseMixing(hidden)
         self.act = nn.GELU()
-        self.fc2 = nn.Conv(hidden, channels, 1)
+        self.fc2 = Conv(hidden, channels, 1)
 
     def execute(self, x: Var) -> Var:
         return self.fc2(self.act(self.dwconv(self.fc1(x))))

@@ -58,6 +58,8 @@ def test_a_record_is_json_with_every_round() -> None:
     [
         ("mkl_conv«Txd:float32", "convolution, forward"),
         ("mkl_conv_backward_w«Txd:float32", "convolution, backward"),
+        ("code«HEADER:// Convolution on the CPU«CODE:segnext::convolve(in0_p", "convolution, forward"),
+        ("code«HEADER:// Convolution on the CPU«CODE:segnext::input_gradient(in0_p", "convolution, backward"),
         ("code«IN_SIZE:3«HEADER:// Depthwise convolution on the CPU", "depthwise convolution"),
         (
             "«opkey0:broadcast_to«Tx:float32«DIM=4«BCAST=4«opkey1:broadcast_to«Tx:float32«DIM=4«BCAST=2«opkey2:binary"

@@ -1,0 +1,88 @@
+"""Convolution with a square stride and padding: the 1×1 convolutions of the blocks and the strided ones between stages.
+
+Through Jittor, oneDNN converts images, weights and results to a layout of its own and back in every call, which costs
+several times the products. On the CPU the operator here multiplies straight from the maps; on CUDA it is Jittor's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segnext import backend
+
+__all__ = ["conv", "conv_reference"]
+
+jt = backend.start()
+Function: Any = jt.Function
+Var = Any
+
+_HEADER = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("product_cpu.h", "convolution_cpu.h")
+)
+
+# in0 is x or its gradient, in1 the weights or dy.
+_SHAPE = """
+const segnext::Convolution shape{
+    (int)@X_shape0, (int)@X_shape1, (int)@X_shape2, (int)@X_shape3, (int)@Y_shape1, (int)@W_shape2, (int)@W_shape3,
+    (int)@Y_shape2, (int)@Y_shape3, (int)data["stride"], (int)data["padding"]};
+"""
+
+
+def _source(call: str, *, x: str, w: str, y: str) -> str:
+    return _SHAPE.replace("@X", x).replace("@W", w).replace("@Y", y) + f"segnext::{call};\n"
+
+
+_FORWARD = _source("convolve(in0_p, in1_p, BIAS, out0_p, shape)", x="in0", w="in1", y="out0")
+_INPUT_GRADIENT = _source("input_gradient(in0_p, in1_p, out0_p, shape)", x="out0", w="in1", y="in0")
+_WEIGHT_GRADIENT = _source("weight_gradient(in0_p, in1_p, out0_p, BIAS, shape)", x="in0", w="out0", y="in1")
+
+
+def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, padding: int = 0) -> Var:
+    """Convolves all channels with each filter.
+
+    Args:
+        x: (B,C,H,W); another type than float32 takes the plain operator.
+        weight: (K,C,kh,kw) float32.
+        bias: (K,) float32, or None.
+        stride, padding: of rows and columns.
+
+    Returns:
+        (B, K, (H + 2·padding − kh)//stride + 1, likewise W) float32.
+    """
+    if jt.flags.use_cuda or x.dtype != "float32" or weight.dtype != "float32":
+        return conv_reference(x, weight, bias, stride=stride, padding=padding)
+    parameters = [weight] if bias is None else [weight, bias]
+    return _Convolution(stride, padding)(x, *parameters)
+
+
+def conv_reference(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, padding: int = 0) -> Var:
+    """The same in plain Jittor: what the kernels are tested against."""
+    return jt.nn.conv2d(x, weight, bias, stride=stride, padding=padding)
+
+
+class _Convolution(Function):
+    def __init__(self, stride: int, padding: int) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+
+    def execute(self, x: Var, weight: Var, bias: Var | None = None) -> Var:
+        self.saved = x, weight, bias
+        (b, _, h, w), (k, _, kh, kw) = x.shape, weight.shape
+        shape = [b, k, *((n + 2 * self.padding - side) // self.stride + 1 for n, side in ((h, kh), (w, kw)))]
+        inputs = [x, weight] if bias is None else [x, weight, bias]
+        return self._code(shape, x.dtype, inputs, _FORWARD.replace("BIAS", "nullptr" if bias is None else "in2_p"))
+
+    def grad(self, dy: Var) -> tuple[Var, ...]:
+        x, weight, bias = self.saved
+        dx = self._code(x.shape, x.dtype, [dy, weight], _INPUT_GRADIENT)
+        if bias is None:
+            source = _WEIGHT_GRADIENT.replace("BIAS", "nullptr")
+            return dx, self._code(weight.shape, weight.dtype, [x, dy], source)
+        shapes, dtypes = [weight.shape, bias.shape], [weight.dtype, bias.dtype]
+        dweight, dbias = self._code(shapes, dtypes, [x, dy], _WEIGHT_GRADIENT.replace("BIAS", "out1_p"))
+        return dx, dweight, dbias
+
+    def _code(self, shape: Any, dtype: Any, inputs: list[Var], source: str) -> Any:
+        data = {"stride": self.stride, "padding": self.padding}
+        return jt.code(shape, dtype, inputs, cpu_header=_HEADER, cpu_src=source, data=data)
