@@ -33,7 +33,7 @@ from segnext.cuda.bring_up import find_cuda, prepare
 from segnext.cuda.driver import NoDriver
 from segnext.errors import BackendError
 
-__all__ = ["DEVICES", "cuda_problem", "device_name", "home", "release_memory", "seed_everything", "start"]
+__all__ = ["DEVICES", "allow_tf32", "cuda_problem", "device_name", "home", "release_memory", "seed_everything", "start"]
 
 JITTOR_VERSION = "1.3.11.0"
 DEVICES = ("auto", "cpu", "cuda")
@@ -105,6 +105,15 @@ def device_name() -> str:
 def seed_everything(seed: int) -> None:
     """Seeds Jittor's, NumPy's and Python's global generators (0 ≤ seed < 2³¹)."""
     start().set_global_seed(seed)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Lets dense float32 convolutions on a GPU round their factors to TF32, or not; other products never are.
+
+    Jittor's flag, 0 or else, decides in its cuDNN calls (together with our cudnn.h) whether tensor cores may be used.
+    Its cuBLAS calls take 1 as TF32, too, and 2 and 3 as less; -1 is nothing to them. The NMF is to stay in float32.
+    """
+    start().flags.use_tensorcore = -1 if allowed else 0
 
 
 def release_memory() -> None:

@@ -59,16 +59,16 @@ def depthwise_conv(x: Var, weight: Var, bias: Var) -> Var:
     """Convolves every channel with a filter of its own.
 
     Args:
-        x: (B,C,H,W) float32; another type takes the plain operator on CUDA.
+        x: (B,C,H,W) float32, bfloat16 or float16.
         weight: (C,1,kh,kw) float32, kh and kw odd.
         bias: (C,) float32.
 
     Returns:
-        (B,C,H,W) float32.
+        (B,C,H,W) of the type of ``x``; sums are float32, whatever it is.
     """
-    if jt.flags.use_cuda and x.dtype != "float32":
-        return depthwise_reference(x, weight, bias)  # the CUDA kernels know float32 alone
-    return _DepthwiseConv.apply(x, weight, bias)
+    if jt.flags.use_cuda or x.dtype == "float32":
+        return _DepthwiseConv.apply(x, weight, bias)
+    return _DepthwiseConv.apply(x.float32(), weight, bias).cast(x.dtype)  # the CPU's kernels know float32 alone
 
 
 def depthwise_reference(x: Var, weight: Var, bias: Var) -> Var:

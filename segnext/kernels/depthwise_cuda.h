@@ -1,4 +1,6 @@
-// Depthwise convolution on CUDA: stride 1, odd kernels, "same" padding, float32, one filter per channel.
+// Depthwise convolution on CUDA: stride 1, odd kernels, "same" padding, one filter per channel.
+//
+// Pixels are of a type T, float, __half or __nv_bfloat16; filters, biases, their gradients and every sum are float.
 //
 // A kernel is a struct whose blocks work in steps with a barrier after each; what one thread does in a step is an
 // ordinary function. `launch` runs the steps on a GPU; tests run the same functions by loops on the CPU.
@@ -25,9 +27,10 @@ struct Shape {
 };
 
 // The value of a plane at row h, column w; zero outside.
-SEGNEXT_THREAD float pixel(const float* plane, const Shape& shape, int h, int w) {
+template <class T>
+SEGNEXT_THREAD float pixel(const T* plane, const Shape& shape, int h, int w) {
     const bool inside = h >= 0 && h < shape.height && w >= 0 && w < shape.width;
-    return inside ? plane[(size_t)h * shape.width + w] : 0.f;
+    return inside ? static_cast<float>(plane[(size_t)h * shape.width + w]) : 0.f;
 }
 
 // The pixels of a block with the border that the kernel reaches into.
@@ -37,7 +40,8 @@ struct Tile {
     static constexpr int WIDTH = FIXED ? SIDE + KW - 1 : 1, HEIGHT = FIXED ? SIDE + KH - 1 : 1;
     float data[HEIGHT * WIDTH];
 
-    SEGNEXT_THREAD void fill(int thread, int threads, const float* plane, const Shape& shape, int top, int left) {
+    template <class T>
+    SEGNEXT_THREAD void fill(int thread, int threads, const T* plane, const Shape& shape, int top, int left) {
         for (int p = thread; p < HEIGHT * WIDTH; p += threads)
             data[p] = pixel(plane, shape, top + p / WIDTH - KH / 2, left + p % WIDTH - KW / 2);
     }
@@ -56,7 +60,7 @@ struct Cut {
 
 // y[n,c] = x[n,c] * kernel[c] + bias[c]. With `flip`, the kernel is turned by 180 degrees and there is no bias: the
 // gradient with respect to the input.
-template <int KH, int KW, int SIDE>
+template <class T, int KH, int KW, int SIDE>
 struct Convolve {
     static constexpr bool FIXED = KH > 0;
     static constexpr int THREADS = SIDE * SIDE / ROWS, TAPS = FIXED ? KH * KW : 1;
@@ -66,8 +70,9 @@ struct Convolve {
     };
     struct Private {};
 
-    const float *x, *kernels, *bias;
-    float* y;
+    const T* x;
+    const float *kernels, *bias;
+    T* y;
     Shape shape;
     bool flip;
 
@@ -109,7 +114,7 @@ struct Convolve {
         const int w = left + column;
         for (int r = 0; r < ROWS; r++) {
             const int h = top + row + r;
-            if (h < shape.height && w < shape.width) y[offset + (size_t)h * shape.width + w] = sum[r];
+            if (h < shape.height && w < shape.width) y[offset + (size_t)h * shape.width + w] = T(sum[r]);
         }
     }
 };
@@ -117,7 +122,7 @@ struct Convolve {
 // Gradients with respect to the kernels and the bias, in two stages without atomics: the same bits every time. Here
 // every block adds up its share of a channel's pixels over the batch: partial[channel][share][taps, then the bias].
 // In the general case a block takes one tap; that of the first tap also the bias.
-template <int KH, int KW, int SIDE>
+template <class T, int KH, int KW, int SIDE>
 struct Correlate {
     static constexpr bool FIXED = KH > 0;
     static constexpr int THREADS = SIDE * SIDE / ROWS, TAPS = FIXED ? KH * KW : 1, FIGURES = TAPS + 1;
@@ -132,7 +137,7 @@ struct Correlate {
         } sums;
     };
 
-    const float *x, *dy;
+    const T *x, *dy;
     float* partial;
     Shape shape;
     int shares;
@@ -256,15 +261,14 @@ void launch(const Kernel& kernel) {
 }
 #endif
 
-template <int KH, int KW, int SIDE>
-void convolve(const float* x, const float* kernels, const float* bias, float* y, const Shape& shape, bool flip) {
-    launch(Convolve<KH, KW, SIDE>{x, kernels, bias, y, shape, flip});
+template <int KH, int KW, int SIDE, class T>
+void convolve(const T* x, const float* kernels, const float* bias, T* y, const Shape& shape, bool flip) {
+    launch(Convolve<T, KH, KW, SIDE>{x, kernels, bias, y, shape, flip});
 }
 
-template <int KH, int KW, int SIDE>
-void correlate(const float* x, const float* dy, float* dkernels, float* dbias, float* partial, const Shape& shape,
-               int shares) {
-    launch(Correlate<KH, KW, SIDE>{x, dy, partial, shape, shares});
+template <int KH, int KW, int SIDE, class T>
+void correlate(const T* x, const T* dy, float* dkernels, float* dbias, float* partial, const Shape& shape, int shares) {
+    launch(Correlate<T, KH, KW, SIDE>{x, dy, partial, shape, shares});
     launch(AddShares{partial, dkernels, dbias, shape.channels, shape.kh * shape.kw, shares});
 }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.errors import ConfigError
 from segnext.models.draws import Draws
-from segnext.models.layers import Conv, Dropout2d, GroupNorm, resize
+from segnext.models.layers import Conv, Dropout2d, GroupNorm, float32, resize
 
 __all__ = ["NMF2D", "LightHamHead"]
 
@@ -63,7 +63,7 @@ class Hamburger(Module):
         self.ham_out = ConvNorm(channels, channels)
 
     def execute(self, x: Var) -> Var:
-        return nn.relu(x + self.ham_out(self.ham(nn.relu(self.ham_in(x)))))
+        return nn.relu(x + self.ham_out(self.ham(float32(nn.relu(self.ham_in(x))))))
 
 
 class ConvNorm(Module):

@@ -1,6 +1,7 @@
 """The layers that both backbone and decode head are made of, with the official numerics.
 
-Shapes: B images, C channels, H×W pixels.
+Shapes: B images, C channels, H×W pixels. Parameters are float32; ``compute_type``, which ``create_model`` sets, is the
+type of what convolutions and the norms before them return. All casts are here and where a module says why.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
 from segnext.models.draws import Draws
 
-__all__ = ["BatchNorm", "Conv", "DepthwiseConv", "DropPath", "Dropout2d", "GroupNorm", "LayerNorm", "resize"]
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "DepthwiseConv",
+    "DropPath",
+    "Dropout2d",
+    "GroupNorm",
+    "LayerNorm",
+    "as_type",
+    "float32",
+    "resize",
+]
 
 jt = backend.start()
 Module: Any = jt.Module
@@ -24,11 +36,42 @@ Var = Any
 EPSILON = 1e-5
 
 
+def as_type(x: Var, dtype: str) -> Var:
+    """``x`` itself where it is of ``dtype`` already; gradients come back in the type of ``x``."""
+    return x if x.dtype == dtype else x.cast(dtype)
+
+
+def float32(x: Var) -> Var:
+    return as_type(x, "float32")
+
+
+class Conv(Module):
+    """A convolution of all channels; ``create_model`` draws its weights."""
+
+    compute_type = "float32"
+
+    def __init__(
+        self, channels_in: int, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ) -> None:
+        self.weight = jt.zeros((channels, channels_in, kernel_size, kernel_size))
+        self.bias = jt.zeros(channels) if bias else None
+        self.stride = stride
+        self.padding = padding
+
+    def execute(self, x: Var) -> Var:
+        dtype = self.compute_type
+        bias = None if self.bias is None else as_type(self.bias, dtype)
+        weight = as_type(self.weight, dtype)
+        return conv(as_type(x, dtype), weight, bias, stride=self.stride, padding=self.padding)
+
+
 class BatchNorm(Module):
     """Batch normalisation of (B,C,H,W) with an unbiased running variance, as PyTorch's.
 
     Jittor's own keeps the biased one and computes E[x²] − E[x]², which cancels when the mean is large.
     """
+
+    compute_type = "float32"
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         self.momentum = momentum
@@ -38,6 +81,9 @@ class BatchNorm(Module):
         self.running_var = jt.ones(channels).stop_grad()
 
     def execute(self, x: Var) -> Var:
+        return as_type(self._normalise(float32(x)), self.compute_type)
+
+    def _normalise(self, x: Var) -> Var:
         dims = [0, 2, 3]
         if not self.is_training():
             scale = self.weight / jt.sqrt(self.running_var + EPSILON)
@@ -55,13 +101,14 @@ class BatchNorm(Module):
 
 
 class LayerNorm(Module):
-    """Layer normalisation of (B,C,H,W) over the channels of each pixel."""
+    """Layer normalisation of (B,C,H,W) over the channels of each pixel; always float32."""
 
     def __init__(self, channels: int) -> None:
         self.weight = jt.ones(channels)
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var) -> Var:
+        x = float32(x)
         centred = x - x.mean([1]).broadcast(x, [1])
         scale = 1 / jt.sqrt((centred * centred).mean([1]) + EPSILON)
         weight, bias = self.weight.broadcast(x, [0, 2, 3]), self.bias.broadcast(x, [0, 2, 3])
@@ -71,6 +118,8 @@ class LayerNorm(Module):
 class GroupNorm(Module):
     """Group normalisation of (B,C,H,W) in ``groups`` groups of channels."""
 
+    compute_type = "float32"
+
     def __init__(self, channels: int, groups: int = 32) -> None:
         self.groups = groups
         self.weight = jt.ones(channels)
@@ -78,37 +127,26 @@ class GroupNorm(Module):
 
     def execute(self, x: Var) -> Var:
         b, c, h, w = x.shape
+        x = float32(x)
         grouped = x.reshape((b, self.groups, c // self.groups * h * w))
         centred = grouped - grouped.mean([2]).broadcast(grouped, [2])
         scale = 1 / jt.sqrt((centred * centred).mean([2]) + EPSILON)
         normal = (centred * scale.broadcast(grouped, [2])).reshape(x.shape)
-        return normal * self.weight.broadcast(x, [0, 2, 3]) + self.bias.broadcast(x, [0, 2, 3])
-
-
-class Conv(Module):
-    """A convolution of all channels; ``create_model`` draws its weights."""
-
-    def __init__(
-        self, channels_in: int, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
-    ) -> None:
-        self.stride = stride
-        self.padding = padding
-        self.weight = jt.zeros((channels, channels_in, kernel_size, kernel_size))
-        self.bias = jt.zeros(channels) if bias else None
-
-    def execute(self, x: Var) -> Var:
-        return conv(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        normal = normal * self.weight.broadcast(x, [0, 2, 3]) + self.bias.broadcast(x, [0, 2, 3])
+        return as_type(normal, self.compute_type)
 
 
 class DepthwiseConv(Module):
     """One filter per channel, stride 1, "same" padding, with bias."""
+
+    compute_type = "float32"
 
     def __init__(self, channels: int, kernel_size: tuple[int, int]) -> None:
         self.weight = jt.zeros((channels, 1, *kernel_size))
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var) -> Var:
-        return depthwise_conv(x, self.weight, self.bias)
+        return depthwise_conv(as_type(x, self.compute_type), self.weight, self.bias)
 
 
 class DropPath(Module):
@@ -126,7 +164,7 @@ class DropPath(Module):
             return x
         keep = 1 - self.rate
         scale = np.floor(keep + self._draws.uniform(1, 1, 1)) / keep
-        return x * jt.array(scale.astype(np.float32))
+        return x * as_type(jt.array(scale.astype(np.float32)), x.dtype)
 
 
 class Dropout2d(Module):
@@ -140,7 +178,7 @@ class Dropout2d(Module):
         if self.rate == 0 or not self.is_training():
             return x
         scale = (self._draws.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
-        return x * jt.array(scale.astype(np.float32))
+        return x * as_type(jt.array(scale.astype(np.float32)), x.dtype)
 
 
 def resize(x: Var, size: tuple[int, int]) -> Var:

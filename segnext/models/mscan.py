@@ -12,7 +12,7 @@ import numpy as np
 
 from segnext import backend
 from segnext.models.draws import Draws
-from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
+from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm, float32
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
@@ -100,8 +100,9 @@ class Block(Module):
 
     def execute(self, x: Var) -> Var:
         dims = [0, 2, 3]
-        x = x + self.drop_path(self.attn(self.norm1(x)) * self.layer_scale_1.broadcast(x, dims))
-        return x + self.drop_path(self.mlp(self.norm2(x)) * self.layer_scale_2.broadcast(x, dims))
+        x = float32(x)  # the sums too: see precision.py
+        x = x + self.drop_path(float32(self.attn(self.norm1(x))) * self.layer_scale_1.broadcast(x, dims))
+        return x + self.drop_path(float32(self.mlp(self.norm2(x))) * self.layer_scale_2.broadcast(x, dims))
 
 
 class SpatialAttention(Module):

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from segnext import backend
+from segnext.errors import ConfigError
 from segnext.models.draws import Draws, Seed
 from segnext.models.hamburger import LightHamHead
 from segnext.models.initialisation import initial_value
+from segnext.models.layers import float32
 from segnext.models.mscan import MSCAN
+from segnext.models.precision import Precision
 from segnext.models.variants import Variant, get_variant
 
 __all__ = ["SegNeXt", "create_model"]
@@ -49,7 +52,7 @@ class SegNeXt(Module):
 
     def execute(self, images: Var) -> Var:
         self._draws.start(images.shape[0], training=self.is_training())
-        return self.decode_head(self.backbone(images)[1:])
+        return float32(self.decode_head(self.backbone(images)[1:]))
 
     def seed_draws(self, seeds: Sequence[Seed] | None) -> None:
         """Makes drop path, dropout and NMF bases of the coming passes functions of one seed per image."""
@@ -72,6 +75,7 @@ def create_model(
     dropout: float = 0.1,
     nmf_rank: int | None = None,
     nmf_gradient: str = "full",
+    precision: str = "fp32",
     seed: int = 0,
 ) -> SegNeXt:
     """Builds a SegNeXt with freshly drawn weights, in training mode.
@@ -83,11 +87,13 @@ def create_model(
         dropout: probability of dropping a channel before the classifier.
         nmf_rank: number of NMF bases; None takes the published one of this size.
         nmf_gradient: ``full`` or ``one_step``, see NMF2D.
+        precision: fp32, tf32, bf16 or fp16, see Precision; tf32 holds for the whole process.
         seed: of the initial weights.
 
     Raises:
-        ConfigError: unknown ``name`` or ``nmf_gradient``.
+        ConfigError: unknown ``name``, ``nmf_gradient`` or ``precision``.
     """
+    chosen = _precision(precision)
     variant = get_variant(name)
     model = SegNeXt(
         variant,
@@ -101,5 +107,17 @@ def create_model(
         value = initial_value(tensor_name, tuple(var.shape), seed=seed)
         if value is not None:
             var.assign(value)
+    for module in model.modules():
+        if hasattr(module, "compute_type"):
+            module.compute_type = chosen.compute_type
+    backend.allow_tf32(chosen is Precision.tf32)
     model.train()  # a fresh Jittor module has its norms in training mode but its dropouts off
     return model
+
+
+def _precision(name: str) -> Precision:
+    try:
+        return Precision(name)
+    except ValueError:
+        known = ", ".join(precision.value for precision in Precision)
+        raise ConfigError(f"precision={name} is unknown: choose one of {known}") from None

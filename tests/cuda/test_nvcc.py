@@ -88,7 +88,8 @@ int calls(cudnnConvolutionDescriptor_t convolution, cudnnRNNDescriptor_t network
     build(nvcc, source, tmp_path)
 
 
-def test_the_depthwise_kernels_compile_without_spilling_registers(nvcc: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pixel", ["float", "__half", "__nv_bfloat16"])
+def test_the_depthwise_kernels_compile_and_stay_in_registers(nvcc: Path, tmp_path: Path, pixel: str) -> None:
     from segnext.kernels import depthwise
 
     sizes = [(3, 3), (5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1), (3, 9)]
@@ -97,11 +98,14 @@ def test_the_depthwise_kernels_compile_without_spilling_registers(nvcc: Path, tm
         convolve = depthwise._CUDA_CONVOLVE.replace("FLIP", "true")
         for name, source in (("convolve", convolve), ("correlate", depthwise._CUDA_CORRELATE)):
             body = re.sub("@alias.*", "", source).replace("INSTANCE", instance)
-            functions.append(f"void {name}{i}({PARAMETERS}) {{ {body} }}")
-    source = f'#include "depthwise_cuda.h"\n{"".join(functions)}'
+            outputs = {"convolve": ("out0",), "correlate": ()}[name]
+            functions.append(f"void {name}{i}({parameters(pixel, 'x', 'dy', *outputs)}) {{ {body} }}")
+    includes = "".join(f"#include <{name}>\n" for name in ("cuda_fp16.h", "cuda_bf16.h", "depthwise_cuda.h"))
+    source = includes + "".join(functions)
     said = build(nvcc, source, tmp_path, f"-I{KERNELS}", "-Xptxas", "-v")
-    assert said.count(" 0 bytes spill stores") >= 2 * 2 * len(sizes)
-    assert not re.search(r"[1-9]\d* bytes spill", said)
+    spills = [int(size) for size in re.findall(r"(\d+) bytes spill stores", said)]
+    assert len(spills) >= 2 * 2 * len(sizes)
+    assert max(spills) <= (0 if pixel == "float" else 4)  # of narrow pixels some keep one figure of the loop aside
 
 
 def test_the_operator_compiles_as_jittor_writes_it(nvcc: Path, tmp_path: Path) -> None:
@@ -127,7 +131,10 @@ def test_the_operator_compiles_as_jittor_writes_it(nvcc: Path, tmp_path: Path) -
     build(nvcc, "\n".join([*lines, expanded]), tmp_path, *environment["cc_flags"].split(), *flags)
 
 
-PARAMETERS = ", ".join(
-    [f"float* {name}_p" for name in ("x", "kernels", "bias", "dy", "out0", "out1", "out2")]
-    + [f"long {name}_shape{i}" for name in ("x", "kernels", "out0", "out2") for i in range(4)]
-)
+def parameters(pixel: str, *narrow: str) -> str:
+    """What Jittor names in an operator: pointers, to ``pixel`` those of ``narrow``, and sizes."""
+    names = ("x", "kernels", "bias", "dy", "out0", "out1", "out2")
+    pointers = [f"{pixel if name in narrow else 'float'}* {name}_p" for name in names]
+    return ", ".join(
+        pointers + [f"long {name}_shape{i}" for name in ("x", "kernels", "out0", "out2") for i in range(4)]
+    )

@@ -24,10 +24,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     library = tmp_path_factory.mktemp("host") / "host.so"
     source = Path(__file__).with_name("depthwise_cuda_host.cc")
     include = Path(kernels.__file__).parent
-    flags = ["-std=c++17", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"]
+    flags = ["-std=c++17", "-O1", "-mf16c", "-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"]
     flags += ["-Wno-unknown-pragmas", "-shared", "-fPIC"]
     subprocess.run(["g++", *flags, f"-I{include}", "-o", str(library), str(source)], check=True)
-    run_all = ctypes.CDLL(str(library)).run_all
+    functions = ctypes.CDLL(str(library))
 
     def call(
         x: np.ndarray,
@@ -39,12 +39,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         side: int,
         fixed: bool = True,
         backwards: bool = False,
+        dtype: str = "float32",
     ) -> dict[str, np.ndarray]:
         empty = {"y": x, "dx": x, "dweight": weight, "dbias": bias}
-        results = {name: np.full(like.shape, np.nan, "f") for name, like in empty.items()}
+        nans = {name: np.full(like.nbytes, 0xFF, np.uint8) for name, like in empty.items()}
+        results = {name: nans[name].view(like.dtype).reshape(like.shape) for name, like in empty.items()}
         partial = np.full((x.shape[1], shares, weight[0].size + 1), np.nan, "f")
         sizes = np.array([*x.shape, *weight.shape[2:]], np.int32)
         arrays: list[Any] = [x, dy, weight, bias, *results.values(), partial, sizes]
+        run_all = getattr(functions, f"run_{dtype}")
         run_all(*(ctypes.c_void_p(array.ctypes.data) for array in arrays), shares, side, fixed, backwards)
         return results
 
@@ -112,3 +115,33 @@ def test_threads_do_not_depend_on_each_other_within_a_step(run: Run, fixed: bool
     forwards, backwards = (run(*arrays, shares=3, side=16, fixed=fixed, backwards=turn) for turn in (False, True))
     for name, found in forwards.items():
         np.testing.assert_array_equal(found, backwards[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 21), GENERAL], ids=lambda k: f"{k[0]}x{k[1]}")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_pixels_are_summed_in_float32_and_rounded_once(run: Run, kernel: tuple[int, int], dtype: str) -> None:
+    encode, decode = CODES[dtype]
+    x, dy, weight, bias = draw(kernel, (20, 33))
+    narrow = [encode(x), encode(dy)]
+    found = run(*narrow, weight, bias, shares=3, side=16, dtype=dtype)
+    expected = reference(*(decode(array) for array in narrow), weight, bias)
+    for name in ("dweight", "dbias"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11}[dtype]
+    for name in ("y", "dx"):
+        np.testing.assert_allclose(decode(found[name]), expected[name], rtol=1.01 * unit, atol=1e-5, err_msg=name)
+
+
+def as_bfloat16(array: np.ndarray) -> np.ndarray:
+    """Bits, cut off: any value that a bfloat16 has will do."""
+    return (array.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+CODES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "bfloat16": (as_bfloat16, from_bfloat16),
+    "float16": (lambda array: array.astype(np.float16), lambda array: array.astype(np.float32)),
+}

@@ -22,14 +22,26 @@ SEGNEXT_CUDNN_REMOVED(cudnnRNNBackwardWeights)
 #undef SEGNEXT_CUDNN_REMOVED
 
 // Jittor names the output's type as the type to compute in: cuDNN refuses bfloat16 there, and half would accumulate in
-// half. Both compute in float.
+// half. Both compute in float. And float is float here, where cuDNN by default takes TF32 on GPUs that have it.
 static inline cudnnStatus_t segnext_set_convolution(cudnnConvolutionDescriptor_t descriptor, int dimensions,
                                                     const int* padding, const int* stride, const int* dilation,
                                                     cudnnConvolutionMode_t mode, cudnnDataType_t type) {
     const bool narrow = type == CUDNN_DATA_HALF || type == CUDNN_DATA_BFLOAT16;
-    return cudnnSetConvolutionNdDescriptor(descriptor, dimensions, padding, stride, dilation, mode,
-                                           narrow ? CUDNN_DATA_FLOAT : type);
+    const cudnnStatus_t status = cudnnSetConvolutionNdDescriptor(
+        descriptor, dimensions, padding, stride, dilation, mode, narrow ? CUDNN_DATA_FLOAT : type);
+    if (narrow || status != CUDNN_STATUS_SUCCESS) return status;
+    return cudnnSetConvolutionMathType(descriptor, CUDNN_FMA_MATH);
+}
+
+// Jittor calls this where its flag use_tensorcore is set or a type is narrow, and would let cuDNN round float to half.
+// For float it means TF32 here, which is cuDNN's default.
+static inline cudnnStatus_t segnext_use_tensor_cores(cudnnConvolutionDescriptor_t descriptor, cudnnMathType_t type) {
+    cudnnMathType_t now;
+    const cudnnStatus_t status = cudnnGetConvolutionMathType(descriptor, &now);
+    if (status != CUDNN_STATUS_SUCCESS) return status;
+    return cudnnSetConvolutionMathType(descriptor, now == CUDNN_FMA_MATH ? CUDNN_DEFAULT_MATH : type);
 }
 #define cudnnSetConvolutionNdDescriptor segnext_set_convolution
+#define cudnnSetConvolutionMathType segnext_use_tensor_cores
 
 #endif
