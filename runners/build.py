@@ -27,10 +27,12 @@ from segnext.data.loader import TrainingLoader
 from segnext.data.transforms import TrainingTransform
 from segnext.evaluation.checkpoint import find_checkpoint
 from segnext.evaluation.inference import InferenceSettings
+from segnext.parallel.world import World
+from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.mirror import Sink
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tensorboard_sink import TensorBoardSink
-from segnext.tracking.tracker import git_revision
+from segnext.tracking.tracker import Tracker, git_revision
 from segnext.tracking.wandb_sink import WandbSink
 from segnext.training.schedule import Intervals, LearningRate
 from segnext.weights.arrays import ArrayModel
@@ -55,6 +57,7 @@ __all__ = [
     "new_run_folder",
     "pretrained_backbone",
     "sinks",
+    "tracker",
 ]
 
 
@@ -120,7 +123,11 @@ def new_run_folder(config: TrainConfig) -> RunFolder:
     return RunFolder.create(config.output_dir, config.name)
 
 
-def build_loader(config: TrainConfig, dataset: Dataset, *, first_iteration: int) -> TrainingLoader:
+def build_loader(
+    config: TrainConfig, dataset: Dataset, *, first_iteration: int, world: World | None = None
+) -> TrainingLoader:
+    """The training batches, or this rank's part of each."""
+    world = world or World()
     return TrainingLoader(
         dataset,
         build_transform(config.dataset),
@@ -129,6 +136,8 @@ def build_loader(config: TrainConfig, dataset: Dataset, *, first_iteration: int)
         first_iteration=first_iteration,
         last_iteration=config.schedule.iterations,
         workers=config.workers,
+        rank=world.rank,
+        world_size=world.size,
     )
 
 
@@ -177,6 +186,22 @@ def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[S
     if tracking.tensorboard:
         mirrors.append(TensorBoardSink(folder, class_names=classes.names, palette=classes.palette))
     return mirrors
+
+
+def tracker(config: TrainConfig, folder: RunFolder, classes: ClassTable, first_iteration: int) -> Tracker:
+    """The run's record, shown on the screen and mirrored as ``tracking`` asks for."""
+    return Tracker(
+        folder,
+        class_names=classes.names,
+        palette=classes.palette,
+        sinks=sinks(config, folder, classes),
+        display=ProgressDisplay(
+            total_iterations=config.schedule.iterations,
+            title=f"{config.model.name} on {config.dataset.name}",
+            log_file=folder.log,
+        ),
+        first_iteration=first_iteration,
+    )
 
 
 def initial_weights(

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -22,10 +23,15 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from segnext import backend
 from segnext import config as schemas
 from segnext.errors import ConfigError, SegNeXtError
+from segnext.parallel.launcher import launch
+from segnext.parallel.screen import prepare_screen
+from segnext.parallel.world import current_world
 
 __all__ = ["runner"]
 
 T = TypeVar("T")
+
+_RANK_ZERO_SPEAKS_FIRST = 1.0  # seconds; mpirun ends all other ranks once one has failed
 
 
 def runner(
@@ -47,7 +53,9 @@ def runner(
 
             def job(composed: DictConfig) -> None:
                 try:
-                    codes.append(function(schemas.resolve(composed, schema)) or 0)
+                    config = schemas.resolve(composed, schema)
+                    ranks = _ranks_to_start(name, config)
+                    codes.append((launch(sys.orig_argv, ranks) if ranks else function(config)) or 0)
                 except SegNeXtError as error:  # kept from Hydra, which would announce it with a traceback
                     errors.append(error)
                 except KeyboardInterrupt:
@@ -56,6 +64,8 @@ def runner(
                     errors.append(SegNeXtError(_unexpected(error)))
 
             try:
+                if current_world().size > 1:
+                    prepare_screen(current_world(), os.environ)
                 if not (isolated and _ran_sweep(name, codes)):
                     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
@@ -64,13 +74,49 @@ def runner(
                 errors.append(error)
             if finish is not None:
                 finish()
-            for message in errors:
-                print(f"error: {message}", file=sys.stderr)
-            sys.exit(max([*codes, *(error.exit_code for error in errors)], default=0))
+            _leave(errors, max([*codes, *(error.exit_code for error in errors)], default=0))
 
         return main
 
     return decorate
+
+
+def _ranks_to_start(name: str, config: Any) -> int:
+    """How many ranks this process is to start instead of doing the work itself; 0 for none.
+
+    Raises:
+        ConfigError: the configuration doesn't fit the ranks that have been started already.
+    """
+    started, wanted = current_world().size, getattr(config, "ranks", None)
+    if started == 1:
+        return wanted if wanted is not None and wanted > 1 else 0
+    if not hasattr(config, "ranks"):
+        raise ConfigError(f"{name} is work for one process, and {started} were started: leave mpirun out")
+    if wanted not in (None, started):
+        raise ConfigError(f"ranks={wanted}, and {started} were started: leave out ranks or mpirun")
+    config.ranks = started  # recorded in config.yaml
+    return 0
+
+
+def _leave(errors: Sequence[SegNeXtError], code: int) -> None:
+    """Prints what was wrong and ends the process.
+
+    A rank that has failed ends at once: MPI's own end would wait for the others.
+    """
+    try:
+        rank = current_world().rank
+        alone = current_world().size == 1
+    except SegNeXtError:
+        rank, alone = 0, True
+    if errors and rank > 0:
+        time.sleep(_RANK_ZERO_SPEAKS_FIRST)  # and so for all, when the error is the same everywhere
+    for error in errors:
+        print(f"error: {error}" if rank == 0 else f"error: rank {rank}: {error}", file=sys.stderr)
+    if code and not alone:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 class _Stopped(SegNeXtError):
@@ -79,7 +125,8 @@ class _Stopped(SegNeXtError):
 
 def _unexpected(error: Exception) -> str:
     """One line about an error that nobody foresaw; the traceback goes to a file."""
-    log = backend.home() / "traceback.log"
+    rank = current_world().rank
+    log = backend.home() / (f"traceback-rank-{rank}.log" if rank else "traceback.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     first = (str(error).splitlines() or [""])[0]
@@ -93,6 +140,8 @@ def _ran_sweep(name: str, codes: list[int]) -> bool:
     arguments = sweep.requested(name)
     if arguments is None:
         return False
+    if current_world().size > 1:
+        raise ConfigError("-m starts its jobs itself: leave mpirun out and add ranks=N for jobs of N ranks")
     codes.append(sweep.run(name, arguments))
     return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import importlib
 import importlib.metadata
@@ -32,8 +33,13 @@ from segnext.cuda import environment
 from segnext.cuda.bring_up import find_cuda, prepare
 from segnext.cuda.driver import NoDriver
 from segnext.errors import BackendError
+from segnext.parallel.gpus import assign_gpu, present_gpus
+from segnext.parallel.world import current_world, enter_mpi, leave_mpi
 
-__all__ = ["DEVICES", "allow_tf32", "cuda_problem", "device_name", "home", "release_memory", "seed_everything", "start"]
+__all__ = [
+    "DEVICES", "allow_tf32", "cuda_problem", "device_name", "home", "log_to", "release_memory", "seed_everything",
+    "start",
+]  # fmt: skip
 
 JITTOR_VERSION = "1.3.11.0"
 DEVICES = ("auto", "cpu", "cuda")
@@ -69,7 +75,9 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
             raise BackendError(f"Jittor already runs on {_device} in this process, device={device} needs a new one")
         return _jittor
     _check_packages()
+    world = current_world()
     chosen = _choose_device(device, announce)
+    enter_mpi(world, os.environ)
     os.environ["cc_path"] = _find_compiler()  # Jittor sets it too; a child process must not see other settings
     os.environ["python_config_path"] = str(_python_config())
     os.environ["cache_name"] = _cache_name()
@@ -79,13 +87,14 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     with _stdout_to_log():
         utilities = importlib.import_module("jittor_utils")
     _lay_onednn(Path(utilities.home()))
-    stamp = Path(utilities.cache_path) / "core-is-ready"
+    stamp = Path(utilities.cache_path) / ("core-is-ready" if world.size == 1 else "core-is-ready-with-mpi")
     if not stamp.exists():
         _compile_core(stamp, announce, chosen)
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
     with _stdout_to_log(), _without_cupy():
         jittor = _import_jittor(stamp)
+    leave_mpi(os.environ)  # child processes are no ranks
     _take_signals_back()
     if chosen == "cuda" and not jittor.has_cuda:
         raise BackendError(
@@ -100,6 +109,20 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
 def device_name() -> str:
     """``cpu`` or ``cuda`` after ``start()``, else an empty string."""
     return _device
+
+
+def log_to(path: Path) -> None:
+    """Sends to ``path`` from now on what Jittor and its compilers print; what they have printed goes there as well."""
+    global _log_path
+    assert _log_path is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = _log_path.read_bytes() if _log_path.exists() else b""
+    _log_path.unlink(missing_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(log, before)
+    os.dup2(log, 2)
+    os.close(log)
+    _log_path = path.absolute()
 
 
 def seed_everything(seed: int) -> None:
@@ -142,8 +165,11 @@ def cuda_problem() -> str:
 
 def _choose_device(device: str, announce: Callable[[str], None] | None) -> str:
     """``cuda`` or ``cpu``, with the environment set for it."""
+    world = current_world()
     if device != "cpu":
         try:
+            if world.size > 1 and (gpus := present_gpus(os.environ)):  # the driver, once started, keeps what it sees
+                assign_gpu(world, gpus, links=home() / "nccl")
             prepare(find_cuda(), home() / "cuda")
             return "cuda"
         except BackendError as error:
@@ -256,11 +282,25 @@ def _compile_core(stamp: Path, announce: Callable[[str], None] | None, device: s
     elif announce:
         announce("Compiling Jittor's core for the first time: about two minutes, then it is cached.")
     command = [sys.executable, "-c", "import sys; sys.modules['cupy'] = None; import jittor; print('ready')"]
-    for _ in range(3):
-        child = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=stamp.parent, text=True)
-        if child.returncode == 0 and "ready" in child.stdout:
-            stamp.touch()
-            return
+    environment = dict(os.environ)
+    leave_mpi(environment)
+    with (stamp.parent / "core.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several ranks start at the same time
+        for _ in range(3):
+            if stamp.exists():
+                return
+            child = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                cwd=stamp.parent,
+                env=environment,
+                text=True,
+            )
+            if child.returncode == 0 and "ready" in child.stdout:
+                stamp.touch()
+    if stamp.exists():
+        return
     cure = "; device=cpu trains on the processor" if device == "cuda" else ""
     raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {_log_path}{cure}")
 

@@ -6,13 +6,19 @@ ends with: 2 for what is wrong with the user's configuration or data and was fou
 
 from __future__ import annotations
 
-__all__ = ["BackendError", "ConfigError", "DataError", "SegNeXtError", "TrainingError", "WeightsError"]
+__all__ = [
+    "BackendError", "ConfigError", "DataError", "DivergenceError", "SegNeXtError", "TrainingError", "WeightsError",
+]  # fmt: skip
 
 
 class SegNeXtError(Exception):
-    """Base of every error raised on purpose; its text is fit to be shown to a user as it is."""
+    """Base of every error raised on purpose; its text is fit to be shown to a user as it is.
+
+    ``on_all_ranks``: whether every rank of a run raises it at the same place, so that they may wait for each other.
+    """
 
     exit_code = 1
+    on_all_ranks = False
 
 
 class ConfigError(SegNeXtError):
@@ -40,4 +46,10 @@ class BackendError(SegNeXtError):
 
 
 class TrainingError(SegNeXtError):
-    """Training cannot go on, for example because the loss is no longer finite."""
+    """Training cannot go on, for example because the disk is full."""
+
+
+class DivergenceError(TrainingError):
+    """The loss is no longer finite, or has become zero."""
+
+    on_all_ranks = True

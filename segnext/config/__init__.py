@@ -15,6 +15,7 @@ from segnext.config.commands import (
     PrepareConfig,
     ProfileConfig,
     ReportConfig,
+    SharedConfig,
     TrainConfig,
 )
 from segnext.config.groups import (
@@ -47,6 +48,7 @@ __all__ = [
     "ProfileConfig",
     "ReportConfig",
     "ScheduleConfig",
+    "SharedConfig",
     "SweepConfig",
     "TestMode",
     "TrackingConfig",

@@ -62,7 +62,21 @@ class CommonConfig:
 
 
 @dataclass
-class TrainConfig(CommonConfig):
+class SharedConfig(CommonConfig):
+    """What runners know whose work several ranks can share."""
+
+    ranks: Optional[int] = None  # processes on this machine, each with a GPU; null: those that mpirun has started, or 1
+    rank_timeout: float = 1800.0  # seconds without progress after which several ranks fail; 0: wait forever
+
+    def check(self) -> None:
+        super().check()
+        if self.ranks is not None:
+            require(self.ranks >= 1, "ranks", self.ranks, "at least 1")
+        require(self.rank_timeout >= 0, "rank_timeout", self.rank_timeout, "at least 0")
+
+
+@dataclass
+class TrainConfig(SharedConfig):
     name: str = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -78,7 +92,7 @@ BENCHMARKS = ("train", "inference", "data", "start", "cold_start")
 
 
 @dataclass
-class BenchmarkConfig(CommonConfig):
+class BenchmarkConfig(SharedConfig):
     """`python -m runners.benchmark`."""
 
     name: str = MISSING
@@ -210,7 +224,7 @@ class ReportConfig:
 
 
 @dataclass
-class EvaluateConfig(CommonConfig):
+class EvaluateConfig(SharedConfig):
     name: str = MISSING
     checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
     mode: Mode = Mode.ss  # single scale, or multi-scale and flip

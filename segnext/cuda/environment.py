@@ -12,7 +12,7 @@ __all__ = ["enter", "leave"]
 _CC_FLAGS = "-DcomputeMode=major -DclockRate=multiProcessorCount"
 
 # What Jittor would download, or import from outside, on the way.
-_WITHOUT = {"use_cutt": "0", "use_cutlass": "0", "use_nccl": "0", "FIX_TORCH_ERROR": "0"}
+_WITHOUT = {"use_cutt": "0", "use_cutlass": "0", "FIX_TORCH_ERROR": "0"}
 
 
 def enter(home: Path, environment: MutableMapping[str, str]) -> None:
@@ -21,10 +21,6 @@ def enter(home: Path, environment: MutableMapping[str, str]) -> None:
     own = _without_ours(environment.get("cc_flags", ""))
     environment["cc_flags"] = f"{own} {_CC_FLAGS}".strip()
     environment.update(_WITHOUT)
-    if "OMPI_COMM_WORLD_SIZE" not in environment:
-        environment.setdefault("use_mpi", "0")
-    elif environment.get("use_mpi") == "0":
-        del environment["use_mpi"]  # a parent's setting: started by mpirun, Jittor can't be imported with it
 
 
 def leave(environment: MutableMapping[str, str]) -> None:

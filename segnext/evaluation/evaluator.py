@@ -76,7 +76,7 @@ def evaluate(
     Args:
         settings: how images are shown to the model; the ADE20K test by default.
         seed, draw: choose the random bases, per image; the same values give the same result.
-        indices: the images to evaluate; all by default. A rank takes ``range(rank, len(dataset), world_size)``.
+        indices: the images to evaluate; all by default.
         workers: processes that read images ahead; 0 reads in this one.
         boundary: count boundary IoU as well.
         progress: called with (images done, images in all) after every group of images.
@@ -124,8 +124,12 @@ def evaluate(
     )
 
 
-def merge(results: Sequence[EvaluationResult]) -> EvaluationResult:
-    """Joins the results of several ranks (disjoint ``indices``); the slowest rank's time counts."""
+def merge(results: Sequence[EvaluationResult], *, names: Sequence[str]) -> EvaluationResult:
+    """Joins the results of several ranks (disjoint ``indices``); the slowest rank's time counts.
+
+    Args:
+        names: of all images, in the order that the scores per image are to have.
+    """
     confusion = ConfusionMatrix(results[0].confusion.num_classes)
     first = results[0].boundary
     contours = BoundaryIoU(first.num_classes, ratio=first.ratio) if first is not None else None
@@ -135,7 +139,7 @@ def merge(results: Sequence[EvaluationResult]) -> EvaluationResult:
             contours.merge(result.boundary)
     return EvaluationResult(
         confusion=confusion,
-        per_image=PerImageCounts.join([result.per_image for result in results]).sorted_by_name(),
+        per_image=PerImageCounts.join([result.per_image for result in results]).in_order(names),
         boundary=contours,
         seconds=max(result.seconds for result in results),
         timed_images=sum(result.timed_images for result in results),
@@ -143,10 +147,13 @@ def merge(results: Sequence[EvaluationResult]) -> EvaluationResult:
 
 
 def _same_size(samples: Iterable[tuple[int, Sample]], limit: int) -> Iterator[list[tuple[int, Sample]]]:
-    """Runs of at most ``limit`` consecutive samples whose images are of one size."""
+    """Runs of consecutive samples whose images are of one size, none across a multiple of ``limit``.
+
+    So the groups, on which the last digits of the logits depend, are the same when ranks share the blocks of ``limit``.
+    """
     group: list[tuple[int, Sample]] = []
-    for index, sample in samples:
-        if group and (len(group) == limit or group[0][1].image.shape != sample.image.shape):
+    for position, (index, sample) in enumerate(samples):
+        if group and (position % limit == 0 or group[0][1].image.shape != sample.image.shape):
             yield group
             group = []
         group.append((index, sample))

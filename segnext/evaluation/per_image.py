@@ -50,7 +50,12 @@ class PerImageCounts:
 
     def sorted_by_name(self) -> PerImageCounts:
         """The same counts with the images in the order of their names."""
-        order = sorted(range(len(self.names)), key=self.names.__getitem__)
+        return self.in_order(sorted(self.names))
+
+    def in_order(self, names: Sequence[str]) -> PerImageCounts:
+        """The counts of the images called ``names``, in that order."""
+        position = {name: i for i, name in enumerate(self.names)}
+        order = [position[name] for name in names]
         return PerImageCounts(
             tuple(self.names[i] for i in order),
             self.intersection[order],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,15 @@ class SubmissionWriter:
         Image.fromarray(stored).save(path, compress_level=6)
         self._checksums[file] = _checksum(stored)
         return path
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Checksums of the pictures by file name."""
+        return dict(self._checksums)
+
+    def include(self, written: Mapping[str, int]) -> None:
+        """Takes in what another process has ``written`` into the same folder."""
+        self._checksums.update(written)
 
     def finish(self) -> Path:
         """Zips all PNGs next to the folder, reads the zip back and compares every picture; returns its path.

@@ -14,6 +14,7 @@ from segnext import backend
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
 from segnext.models.draws import Draws
+from segnext.parallel.averaging import average
 
 __all__ = [
     "BatchNorm",
@@ -66,9 +67,10 @@ class Conv(Module):
 
 
 class BatchNorm(Module):
-    """Batch normalisation of (B,C,H,W) with an unbiased running variance, as PyTorch's.
+    """Batch normalisation of (B,C,H,W) with an unbiased running variance, as PyTorch's; over the images of all ranks.
 
-    Jittor's own keeps the biased one and computes E[x²] − E[x]², which cancels when the mean is large.
+    Jittor's own keeps the biased one and computes E[x²] − E[x]², which cancels when the mean is large. Every rank has
+    equally many pixels.
     """
 
     compute_type = "float32"
@@ -89,10 +91,10 @@ class BatchNorm(Module):
             scale = self.weight / jt.sqrt(self.running_var + EPSILON)
             shift = self.bias - self.running_mean * scale
             return x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
-        count = x.numel() // x.shape[1]
-        mean = x.mean(dims)
+        count = jt.world_size * x.numel() // x.shape[1]
+        mean = average(x.mean(dims))
         centred = x - mean.broadcast(x, dims)
-        variance = (centred * centred).mean(dims)
+        variance = average((centred * centred).mean(dims))
         unbiased = variance * (count / max(count - 1, 1))
         self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
         self.running_var.update(self.running_var + (unbiased - self.running_var) * self.momentum)

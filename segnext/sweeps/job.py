@@ -15,7 +15,7 @@ _LONGEST = 60
 _GROUPS = ("model", "dataset", "schedule", "experiment", "sweep")
 # Say how jobs are run, not what they compute.
 _NOT_ITS_OWN = re.compile(
-    r"hydra[./@](?!sweeper).*|hydra.sweeper.n_(trials|jobs)|hydra|sweep\..*|output_dir|device|workers"
+    r"hydra[./@](?!sweeper).*|hydra.sweeper.n_(trials|jobs)|hydra|sweep\..*|output_dir|device|workers|ranks|rank_timeout"
 )
 
 

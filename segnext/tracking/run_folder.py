@@ -11,6 +11,7 @@
     curves.png      loss, rate and mIoU
     samples/        the same images, side by side with their labels in colour, at the best evaluation
     wandb/          whatever W&B writes
+    ranks/          a log per rank, in a run of several
 
 A run is done when ``status.json`` says ``finished``; ``metrics.json`` alone exists from the first evaluation on.
 """
@@ -24,7 +25,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -225,6 +226,13 @@ class RunFolder:
         now, before = time.time(), self.read_status()
         started = before.started if before is not None and before.pid == os.getpid() else now
         record = Status(state, error, exit_reason, os.getpid(), socket.gethostname(), started, now)
+        write_atomically(self.status, strict_json(vars(record), indent=2) + "\n")
+
+    def complete_status(
+        self, status: Status, state: State, *, error: str | None = None, exit_reason: str | None = None
+    ) -> None:
+        """Writes ``status.json`` for a process that is gone and whose last word was ``status``."""
+        record = replace(status, state=state, error=error, exit_reason=exit_reason, updated=time.time())
         write_atomically(self.status, strict_json(vars(record), indent=2) + "\n")
 
     def read_status(self) -> Status | None:

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 
 from segnext.errors import WeightsError
 from segnext.evaluation.checkpoint import CheckpointInfo
+from segnext.parallel.team import Team
+from segnext.parallel.world import World
 from segnext.training.optimiser import AdamW
 from segnext.weights.saving import save_weights
 
@@ -30,6 +32,7 @@ class Checkpoints:
 
     Args:
         info: what the weights files say about themselves; iteration and mIoU are filled in.
+        team: rank 0 of it reads and writes, the others get from it what it has read.
     """
 
     def __init__(
@@ -38,11 +41,14 @@ class Checkpoints:
         model: Any,
         optimiser: AdamW,
         info: CheckpointInfo,
+        *,
+        team: Team | None = None,
     ) -> None:
         self._folder = folder
         self._model = model
         self._optimiser = optimiser
         self._info = info
+        self._team = team or Team(World())
         self._best: float | None = None
 
     @property
@@ -51,6 +57,8 @@ class Checkpoints:
 
     def save_latest(self, iteration: int) -> None:
         """Writes the state after ``iteration`` iterations."""
+        if not self._team.leads:
+            return
         arrays = {_MODEL + name: var.numpy() for name, var in self._model.tensors().items()}
         arrays |= self._optimiser.state()
         progress = {"iteration": iteration, "steps": self._optimiser.steps}
@@ -61,7 +69,13 @@ class Checkpoints:
         """Keeps the weights if ``miou`` beats every evaluation before."""
         if self._best is None or miou > self._best:
             self._best = miou
-            self._save("best.safetensors", iteration, miou)
+            if self._team.leads:
+                self._save("best.safetensors", iteration, miou)
+
+    def begin(self) -> int:
+        """Gives all ranks the weights that rank 0 begins with; returns 0, the number of iterations done."""
+        self._team.spread(self._model.tensors())
+        return 0
 
     def _save(self, name: str, iteration: int, miou: float | None = None) -> None:
         info = replace(self._info, iteration=iteration, mIoU=miou)
@@ -73,6 +87,14 @@ class Checkpoints:
         Raises:
             WeightsError: the file is missing, damaged, or of another model.
         """
+        iteration = self._team.agree(self._read() if self._team.leads else 0)
+        self._team.spread(self._model.tensors())
+        self._team.spread(self._optimiser.moments())
+        self._optimiser.steps = self._team.agree(self._optimiser.steps)
+        self._best = self._team.agree(self._best)
+        return iteration
+
+    def _read(self) -> int:
         if not self.resume_file.is_file():
             raise WeightsError(f"{self.resume_file} does not exist: the run was stopped before its first checkpoint")
         try:

@@ -16,10 +16,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: SLURM's no
 class Interrupted(SegNeXtError):
     """A signal stopped the run after its state was saved; the process should end with 128 + its number."""
 
+    on_all_ranks = True
+
     def __init__(self, number: int, iteration: int) -> None:
+        self._arguments = number, iteration
         self.signal_name = signal.Signals(number).name
         self.exit_code = 128 + number
         super().__init__(f"stopped by {self.signal_name} after iteration {iteration}; resume=auto goes on from there")
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, int]]:
+        return type(self), self._arguments  # it travels between ranks
 
 
 class StopSignals:

@@ -9,7 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from segnext import backend
-from segnext.errors import TrainingError
+from segnext.errors import DivergenceError
+from segnext.parallel.averaging import average
+from segnext.parallel.team import Team
+from segnext.parallel.world import World
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimiser import AdamW
@@ -45,8 +48,9 @@ def train(
     evaluate: Callable[[int, Callable[[], None]], None],
     save: Callable[[int], None],
     micro_batch: int | None = None,
+    team: Team | None = None,
 ) -> None:
-    """Trains ``model`` on ``batches`` to their end.
+    """Trains ``model`` on ``batches`` to their end, together with the other ranks of ``team`` and in step with them.
 
     Args:
         learning_rate: base rate of a 0-based iteration.
@@ -55,12 +59,14 @@ def train(
         evaluate: called with the number of iterations done and a function to call now and then: it raises Interrupted
             once a signal has come.
         micro_batch: images per forward and backward pass; None takes a batch in one.
+        team: the ranks, each of which has its own part of every batch; None trains in this process alone.
 
     Raises:
-        TrainingError: the loss is no longer finite, or has become zero.
+        DivergenceError: the loss is no longer finite, or has become zero.
         Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the state was saved before.
     """
-    meter = _Meter()
+    team = team or Team(World())
+    meter = _Meter(team.size)
     model.train()
     with StopSignals() as signals:
         for batch in batches:
@@ -72,6 +78,8 @@ def train(
                 norm = optimiser.gradient_norm()
             optimiser.step(lr)
             jt.sync_all()
+            signals.received = team.highest(signals.received or 0) or None
+            team.watchdog.alive(f"training after iteration {done}")
             meter.add(loss, images=len(batch.images))
             if log_now:
                 log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())})
@@ -79,6 +87,7 @@ def train(
             if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
                 meter.check(done)
                 save(done)
+                team.highest(0)  # all wait: who ends before rank 0 has saved ends rank 0 as well
                 signals.raise_if_received(done)
                 if evaluate_now:
                     model.eval()
@@ -88,7 +97,7 @@ def train(
 
 
 def _accumulate(model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_batch: int | None) -> Any:
-    """Gathers the gradients of a batch in the optimiser; returns its loss (1,)."""
+    """Gathers the gradients of a batch, over all ranks, in the optimiser; returns its loss (1,)."""
     total, size = None, len(batch.images)
     step = micro_batch or size
     for first in range(0, size, step):
@@ -100,13 +109,15 @@ def _accumulate(model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_
         optimiser.backward(loss)
         loss = loss.stop_grad()
         total = loss if total is None else total + loss
-    return total
+    optimiser.average_gradients()
+    return average(total)
 
 
 class _Meter:
     """Collects losses without waiting for the device, and the speed since it was last read."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
         self._pending: list[Any] = []
         self._losses: list[float] = []
         self._images = 0
@@ -121,18 +132,18 @@ class _Meter:
         self._start, self._images = time.perf_counter(), 0
 
     def check(self, done: int) -> None:
-        """Raises TrainingError if a loss since the last check was not finite or was zero."""
+        """Raises DivergenceError if a loss since the last check was not finite or was zero."""
         losses = [float(loss.item()) for loss in self._pending]
         self._pending = []
         self._losses += losses
         for offset, loss in enumerate(losses, start=done - len(losses) + 1):
             if not math.isfinite(loss):
-                raise TrainingError(
+                raise DivergenceError(
                     f"the loss was {loss} at iteration {offset}: lower schedule.lr or lengthen "
                     "schedule.warmup_iterations; the latest checkpoint is from before it"
                 )
             if loss == 0:
-                raise TrainingError(
+                raise DivergenceError(
                     f"the loss was exactly 0 at iteration {offset}: no pixel of the batch is labelled or the logits "
                     "have collapsed; `python -m runners.doctor dataset=…` checks the labels"
                 )
@@ -142,7 +153,7 @@ class _Meter:
         self.check(done)
         mean = sum(self._losses) / len(self._losses)
         elapsed = time.perf_counter() - self._start
-        speed = self._images / elapsed if self._images else math.nan
+        speed = self._ranks * self._images / elapsed if self._images else math.nan
         self._losses = []
         self.restart_clock()
         return {"train/loss": mean, "train/images_per_second": speed}

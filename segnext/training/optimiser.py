@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.errors import WeightsError
+from segnext.parallel.averaging import average_all
 
 __all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
 
@@ -89,6 +90,10 @@ class AdamW:
             gradient = gradient.stop_grad()
             self._gradients[name] = self._gradients[name] + gradient if name in self._gradients else gradient
 
+    def average_gradients(self) -> None:
+        """Replaces the gathered gradients by their means over all ranks."""
+        self._gradients = average_all(self._gradients)
+
     def gradient_norm(self) -> Var:
         """L2 norm of all gathered gradients together, shape (1,)."""
         return jt.sqrt(sum((gradient * gradient).sum() for gradient in self._gradients.values()))
@@ -109,10 +114,14 @@ class AdamW:
             parameter.update(decayed - rate / correction1 * first / denominator)
         self._gradients = {}
 
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """Both moments of every parameter as ``first/NAME`` and ``second/NAME``; ``steps`` is kept by the caller."""
+    def moments(self) -> dict[str, Var]:
+        """Both moments of every parameter as ``first/NAME`` and ``second/NAME``."""
         moments = {"first": self._first, "second": self._second}
-        return {f"{kind}/{name}": var.numpy() for kind, variables in moments.items() for name, var in variables.items()}
+        return {f"{kind}/{name}": var for kind, variables in moments.items() for name, var in variables.items()}
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """``moments`` as arrays; ``steps`` is kept by the caller."""
+        return {name: var.numpy() for name, var in self.moments().items()}
 
     def load_state(self, arrays: Mapping[str, NDArray[np.float32]], *, steps: int) -> None:
         """Restores ``state()``.
@@ -120,11 +129,10 @@ class AdamW:
         Raises:
             WeightsError: a moment is missing or of another shape.
         """
-        moments = {"first": self._first, "second": self._second}
-        for kind, variables in moments.items():
-            for name, var in variables.items():
-                array = arrays.get(f"{kind}/{name}")
-                if array is None or array.shape != tuple(var.shape):
-                    raise WeightsError(f"the optimiser's {kind} moment of {name} is missing or of another shape")
-                var.assign(np.ascontiguousarray(array))
+        for name, var in self.moments().items():
+            array = arrays.get(name)
+            if array is None or array.shape != tuple(var.shape):
+                kind, _, parameter = name.partition("/")
+                raise WeightsError(f"the optimiser's {kind} moment of {parameter} is missing or of another shape")
+            var.assign(np.ascontiguousarray(array))
         self.steps = steps

@@ -15,20 +15,17 @@ def test_jittor_is_pointed_at_the_home_and_downloads_nothing() -> None:
         "cc_flags": "-DcomputeMode=major -DclockRate=multiProcessorCount",
         "use_cutt": "0",
         "use_cutlass": "0",
-        "use_nccl": "0",
-        "use_mpi": "0",
         "FIX_TORCH_ERROR": "0",
     }
 
 
 def test_flags_of_the_user_stay_and_a_second_time_changes_nothing() -> None:
-    environment = {"cc_flags": "-g", "use_mpi": "1"}
+    environment = {"cc_flags": "-g"}
     enter(HOME, environment)
     once = dict(environment)
     enter(HOME, environment)
     assert environment == once
     assert once["cc_flags"] == "-g -DcomputeMode=major -DclockRate=multiProcessorCount"
-    assert once["use_mpi"] == "1"
 
 
 def test_a_child_on_the_cpu_gets_the_flags_of_a_machine_without_gpu() -> None:
@@ -37,10 +34,3 @@ def test_a_child_on_the_cpu_gets_the_flags_of_a_machine_without_gpu() -> None:
         enter(HOME, environment)
         leave(environment)
         assert environment.get("cc_flags") == before.get("cc_flags")
-
-
-def test_a_process_started_by_mpirun_keeps_mpi() -> None:
-    for use_mpi in ({}, {"use_mpi": "0"}):
-        environment = {"OMPI_COMM_WORLD_SIZE": "2", **use_mpi}
-        enter(HOME, environment)
-        assert "use_mpi" not in environment

@@ -75,7 +75,7 @@ def test_two_ranks_merged_equal_one() -> None:
     dataset = FakeDataset(7)
     whole = run(FakeModel(5, noise=2.0), dataset, boundary=True)
     ranks = [run(FakeModel(5, noise=2.0), dataset, boundary=True, indices=range(r, 7, 2)) for r in range(2)]
-    joined = merge(ranks)
+    joined = merge(ranks, names=whole.per_image.names)
     assert np.array_equal(joined.confusion.counts, whole.confusion.counts)
     assert joined.boundary is not None
     assert whole.boundary is not None
