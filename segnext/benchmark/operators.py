@@ -11,16 +11,15 @@ from segnext import backend
 __all__ = ["OperatorKind", "kind_of", "profile_operators"]
 
 # The first pattern found in an operator's name decides; operators that Jittor fused have the names of all their parts.
-# A matrix product without a library is two broadcasts along one axis each (masks 1, 2, 4, 8), multiplied and reduced.
-_FIRST_PARTS = r"«opkey0:broadcast_to\S+?BCAST=[1248]«opkey1:broadcast_to\S+?BCAST=[1248]«opkey2:binary\S+?"
 _KINDS = (
     (r"Depthwise convolution", "depthwise convolution"),
+    (r"segnext::factorise|matmul", "matrix products (NMF)"),
+    (r"segnext::cross_entropy", "loss"),
+    (r"segnext::resize", "resize"),
     (r"conv_backward|segnext::(input|weight)_gradient", "convolution, backward"),
     (r"conv", "convolution, forward"),
-    (rf"matmul|^{_FIRST_PARTS}OP:multiply«opkey3:reduce", "matrix products (NMF)"),
-    (r"reindex_reduce", "scatter (gradient of resize)"),
-    (r"reindex", "gather (resize, slices)"),
-    (r"reduce", "reductions (norms, loss, softmax)"),
+    (r"reindex", "gather, scatter"),
+    (r"reduce", "reductions (norms, softmax)"),
 )
 _OTHER = "elementwise"
 

@@ -52,7 +52,7 @@ class Inference:
 
     def __call__(self) -> float:
         """Returns the seconds that the batch took."""
-        from segnext.models.layers import resize
+        from segnext.kernels.resize import resize
 
         jt = backend.start()
         self.model.eval()

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.errors import ConfigError
+from segnext.kernels.nmf import factorise
+from segnext.kernels.resize import resize
 from segnext.models.draws import Draws
-from segnext.models.layers import Conv, Dropout2d, GroupNorm, float32, resize
+from segnext.models.layers import Conv, Dropout2d, GroupNorm, float32
 
 __all__ = ["NMF2D", "LightHamHead"]
 
@@ -102,29 +104,5 @@ class NMF2D(Module):
         b, d, h, w = x.shape
         x_BDN = x.reshape((b, d, h * w))
         bases = jt.array(self.draw_bases(b, d, self.rank))
-        if self.gradient == "full":
-            coefficients, bases = self._factorise(x_BDN, bases)
-        else:
-            with jt.no_grad():
-                coefficients, bases = self._factorise(x_BDN, bases)
-        coefficients = _update_coefficients(x_BDN, bases, coefficients)
-        return nn.bmm(bases, coefficients.transpose(0, 2, 1)).reshape(x.shape)
-
-    def _factorise(self, x_BDN: Var, bases_BDR: Var) -> tuple[Var, Var]:
-        coefficients_BNR = nn.softmax(nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR), dim=-1)
-        for _ in range(TRAINING_STEPS if self.is_training() else EVALUATION_STEPS):
-            coefficients_BNR = _update_coefficients(x_BDN, bases_BDR, coefficients_BNR)
-            bases_BDR = _update_bases(x_BDN, bases_BDR, coefficients_BNR)
-        return coefficients_BNR, bases_BDR
-
-
-def _update_coefficients(x_BDN: Var, bases_BDR: Var, coefficients_BNR: Var) -> Var:
-    numerator = nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR)
-    denominator = nn.bmm(coefficients_BNR, nn.bmm(bases_BDR.transpose(0, 2, 1), bases_BDR))
-    return coefficients_BNR * numerator / (denominator + 1e-6)
-
-
-def _update_bases(x_BDN: Var, bases_BDR: Var, coefficients_BNR: Var) -> Var:
-    numerator = nn.bmm(x_BDN, coefficients_BNR)
-    denominator = nn.bmm(bases_BDR, nn.bmm(coefficients_BNR.transpose(0, 2, 1), coefficients_BNR))
-    return bases_BDR * numerator / (denominator + 1e-6)
+        steps = TRAINING_STEPS if self.is_training() else EVALUATION_STEPS
+        return factorise(x_BDN, bases, steps=steps, full_gradient=self.gradient == "full").reshape(x.shape)

@@ -26,12 +26,10 @@ __all__ = [
     "LayerNorm",
     "as_type",
     "float32",
-    "resize",
 ]
 
 jt = backend.start()
 Module: Any = jt.Module
-nn = jt.nn
 Var = Any
 
 EPSILON = 1e-5
@@ -181,10 +179,3 @@ class Dropout2d(Module):
             return x
         scale = (self._draws.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
         return x * as_type(jt.array(scale.astype(np.float32)), x.dtype)
-
-
-def resize(x: Var, size: tuple[int, int]) -> Var:
-    """Bilinear resize of (B,C,H,W) to ``size`` (height, width), ``align_corners=False``, with the exact gradient."""
-    if tuple(x.shape[2:]) == tuple(size):
-        return x
-    return nn.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

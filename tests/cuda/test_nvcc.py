@@ -108,22 +108,42 @@ def test_the_depthwise_kernels_compile_and_stay_in_registers(nvcc: Path, tmp_pat
     assert max(spills) <= (0 if pixel == "float" else 4)  # of narrow pixels some keep one figure of the loop aside
 
 
-def test_the_operator_compiles_as_jittor_writes_it(nvcc: Path, tmp_path: Path) -> None:
+def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
+    """Header, source, and the inputs and outputs, each as a type and a number of dimensions, of CUDA operators."""
+    from segnext.kernels import cross_entropy, depthwise, resize
+
+    correlate = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
+    gradient = resize._GRADIENT.replace("RESULTS", "out1_p, out0_p")
+    slopes = cross_entropy._GRADIENT.replace("RESULTS", "out1_p, out0_p")
+    f4, losses = "float32 4", ["float32 3", "float32 3"]
+    found = {"depthwise": (depthwise._CUDA_HEADER, correlate, [f4, f4], [f4, "float32 1", "float32 3"])}
+    for kind in resize._CUDA_TYPES:
+        header = resize._CUDA_HEADER
+        found[f"resize {kind}"] = (header, resize._FORWARD, [f"{kind} 4"], [f"{kind} 4"])
+        found[f"resize {kind}, gradient"] = (header, gradient, [f"{kind} 4"], [f"{kind} 4", f4])
+    header = cross_entropy._CUDA_HEADER
+    found["loss"] = (header, cross_entropy._FORWARD, [f4, "int32 3"], losses)
+    found["loss, gradient"] = (header, slopes, [f4, "int32 3", *losses], [f4, "float32 3"])
+    return found
+
+
+@pytest.mark.parametrize("name", operators())
+def test_operators_compile_as_jittor_writes_them(nvcc: Path, tmp_path: Path, name: str) -> None:
     """Jittor's template of such an operator, with the macros expanded by Jittor itself, against Jittor's headers."""
     from segnext.cuda.environment import enter
-    from segnext.kernels import depthwise
 
-    jt = depthwise.jt
+    jt = backend.start()
+    header, code, inputs, outputs = operators()[name]
     template = Path(jt.flags.jittor_path, "src/ops/code_op.cc").read_text()
     before, after = template.split("#else // JIT")
-    dimensions = {"in0": 4, "in1": 4, "out0": 4, "out1": 1, "out2": 3}
-    values = {"IN_SIZE": "2", "OUT_SIZE": "3"}
-    values |= {f"{name}_dim": str(dimension) for name, dimension in dimensions.items()}
-    values["HEADER"] = depthwise._CUDA_HEADER
-    values["CODE"] = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
-    expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
+    values = {"IN_SIZE": str(len(inputs)), "OUT_SIZE": str(len(outputs)), "HEADER": header, "CODE": code}
     lines = [*re.findall("^#include.*", before, re.MULTILINE), "#define index_t int32"]
-    lines += [f"#define {name}_type float32" for name in dimensions]
+    for prefix, variables in (("in", inputs), ("out", outputs)):
+        for i, variable in enumerate(variables):
+            kind, dimensions = variable.split()
+            values[f"{prefix}{i}_dim"] = dimensions
+            lines.append(f"#define {prefix}{i}_type {kind}")
+    expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
     environment: dict[str, str] = {}
     enter(nvcc.parents[1], environment)
     flags = [flag.replace('"', "") for flag in jt.flags.cc_flags.split() if flag.startswith("-I")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.layers import resize
+from segnext.kernels.resize import resize
 from segnext.training.loss import segmentation_loss
 from tests.models.numpy_segnext import bilinear
 from tests.models.numpy_segnext import loss as numpy_loss
