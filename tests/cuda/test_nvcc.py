@@ -143,6 +143,7 @@ def test_operators_compile_as_jittor_writes_them(nvcc: Path, tmp_path: Path, nam
             kind, dimensions = variable.split()
             values[f"{prefix}{i}_dim"] = dimensions
             lines.append(f"#define {prefix}{i}_type {kind}")
+    lines.append('#include "type/fp16_compute.h"')  # Jittor adds it for these types
     expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
     environment: dict[str, str] = {}
     enter(nvcc.parents[1], environment)
