@@ -2,12 +2,6 @@
 #pragma once
 #include <cmath>
 
-#ifdef __CUDACC__
-#define SEGNEXT_EACH __host__ __device__ __forceinline__
-#else
-#define SEGNEXT_EACH inline
-#endif
-
 namespace segnext {
 
 // Output = (1 - weight) * input[low] + weight * input[high].

@@ -23,7 +23,10 @@ IGNORE = 255
 
 _CPU_HEADER, _CUDA_HEADER = (
     "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
-    for names in (("bilinear.h", "resize_cpu.h", "cross_entropy_cpu.h"), ("bilinear.h", "resize_cuda.h"))
+    for names in (
+        ("each.h", "bilinear.h", "resize_cpu.h", "cross_entropy_cpu.h"),
+        ("each.h", "bilinear.h", "resize_cuda.h"),
+    )
 )
 # in0 are the logits, in1 the labels.
 _SHAPE = """

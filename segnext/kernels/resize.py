@@ -18,8 +18,8 @@ Function: Any = jt.Function
 Var = Any
 
 _CPU_HEADER, _CUDA_HEADER = (
-    "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("bilinear.h", f"resize_{device}.h"))
-    for device in ("cpu", "cuda")
+    "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "bilinear.h", own))
+    for own in ("resize_cpu.h", "resize_cuda.h")
 )
 _SHAPE = """
 const segnext::Resize shape{{(int)@X_shape2, (int)@Y_shape2}, {(int)@X_shape3, (int)@Y_shape3}};

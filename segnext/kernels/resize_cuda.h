@@ -1,27 +1,11 @@
 // Bilinear resize and the cross-entropy of enlarged logits on CUDA: a thread for each element of a result.
 //
-// What a thread does is an ordinary function; `launch` runs it on a GPU, tests run it by loops on the CPU. Gradients are
-// gathered from all outputs that read an input, first down the columns, then along the rows: no atomics, the same bits
-// every time.
-#include <cstddef>
+// Gradients are gathered from all outputs that read an input, first down the columns, then along the rows: no atomics,
+// the same bits every time. Tests run the threads by loops on the CPU.
 
 namespace segnext {
 
 constexpr int IGNORED = 255;  // as IGNORE in cross_entropy.py
-
-#ifdef __CUDACC__
-template <class Element>  // static, since every operator is a library of its own, and all share their global names
-static __global__ void __launch_bounds__(256) each(Element element, size_t count) {
-    const size_t step = (size_t)gridDim.x * blockDim.x;
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) element(i);
-}
-
-template <class Element>
-void launch(const Element& element, size_t count) {
-    const size_t blocks = (count + 255) / 256;
-    if (count) each<<<blocks < (1u << 20) ? blocks : (1u << 20), 256>>>(element, count);
-}
-#endif
 
 // The value of an enlarged plane.
 template <class T>

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.errors import WeightsError
+from segnext.kernels.adamw import adamw_step
 from segnext.parallel.averaging import average_all
 
 __all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
@@ -101,17 +102,20 @@ class AdamW:
     def step(self, lr: float) -> None:
         """Moves every parameter by the gathered gradients with base rate ``lr`` and forgets them."""
         self.steps += 1
-        beta1, beta2 = self.betas
-        correction1, correction2 = 1 - beta1**self.steps, 1 - beta2**self.steps
         for name, gradient in self._gradients.items():
-            parameter, first, second = self.parameters[name], self._first[name], self._second[name]
-            group = self._group[name]
-            rate = lr * group.lr_factor
-            first.update(beta1 * first + (1 - beta1) * gradient)
-            second.update(beta2 * second + (1 - beta2) * gradient * gradient)
-            decayed = parameter * (1 - rate * group.weight_decay) if group.weight_decay else parameter
-            denominator = jt.sqrt(second) / correction2**0.5 + self.eps
-            parameter.update(decayed - rate / correction1 * first / denominator)
+            variables, group = (self.parameters[name], self._first[name], self._second[name]), self._group[name]
+            new = adamw_step(
+                variables[0],
+                gradient,
+                variables[1:],
+                steps=self.steps,
+                rate=lr * group.lr_factor,
+                weight_decay=group.weight_decay,
+                betas=self.betas,
+                eps=self.eps,
+            )
+            for variable, value in zip(variables, new, strict=True):
+                variable.update(value)
         self._gradients = {}
 
     def moments(self) -> dict[str, Var]:

@@ -110,13 +110,15 @@ def test_the_depthwise_kernels_compile_and_stay_in_registers(nvcc: Path, tmp_pat
 
 def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     """Header, source, and the inputs and outputs, each as a type and a number of dimensions, of CUDA operators."""
+    from segnext.kernels import adamw as adamw_kernel
     from segnext.kernels import cross_entropy, depthwise, resize
 
     correlate = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
     gradient = resize._GRADIENT.replace("RESULTS", "out1_p, out0_p")
     slopes = cross_entropy._GRADIENT.replace("RESULTS", "out1_p, out0_p")
     f4, losses = "float32 4", ["float32 3", "float32 3"]
-    found = {"depthwise": (depthwise._CUDA_HEADER, correlate, [f4, f4], [f4, "float32 1", "float32 3"])}
+    adamw = (adamw_kernel._HEADER, adamw_kernel._SOURCE, [f4] * 4, [f4] * 3)
+    found = {"AdamW": adamw, "depthwise": (depthwise._CUDA_HEADER, correlate, [f4, f4], [f4, "float32 1", "float32 3"])}
     for kind in resize._CUDA_TYPES:
         header = resize._CUDA_HEADER
         found[f"resize {kind}"] = (header, resize._FORWARD, [f"{kind} 4"], [f"{kind} 4"])

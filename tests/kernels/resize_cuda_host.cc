@@ -1,6 +1,6 @@
 // Runs the threads of the CUDA kernels one after another on the CPU, in either order: none may depend on another.
-#include <cmath>
-#include <cstddef>
+#define SEGNEXT_OWN_LAUNCH
+#include "each.h"
 
 namespace segnext {
 
