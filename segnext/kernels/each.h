@@ -26,7 +26,7 @@ void launch(const Element& element, size_t count) {
 #elif !defined(SEGNEXT_OWN_LAUNCH)
 template <class Element>
 void launch(const Element& element, size_t count) {
-#pragma omp parallel for simd if (count > 1 << 15)
+#pragma omp parallel for simd if (parallel : count > 1 << 15)
     for (size_t i = 0; i < count; i++) element(i);
 }
 #endif

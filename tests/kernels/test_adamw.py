@@ -33,3 +33,12 @@ def test_a_step_equals_plain_jittor(shape: tuple[int, ...], weight_decay: float,
     ]
     for name, found, expected in zip(("parameter", "first", "second"), *results, strict=True):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_parameter_that_never_had_a_gradient_only_decays() -> None:
+    zeros, parameter = jt.zeros(100), jt.ones(100)
+    settings = {"steps": 1, "rate": 0.1, "weight_decay": 0.5, "betas": (0.9, 0.999), "eps": 1e-8}
+    new, first, second = adamw_step(parameter, zeros, (zeros, zeros), **settings)
+    np.testing.assert_allclose(new.numpy(), 0.95, rtol=1e-6)
+    assert not first.numpy().any()
+    assert not second.numpy().any()
