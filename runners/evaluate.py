@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from runners.build import build_dataset, inference_settings
+from runners.build import build_dataset, build_model, inference_settings
 from runners.launch import runner
-from runners.trained import load_model, open_run_folder, recorded, require_fit
+from runners.ranks import assemble
+from runners.trained import open_run_folder, read_weights, recorded, require_fit
 from segnext.config import EvaluateConfig, PaperFigures
 from segnext.data.datasets import Dataset, Sample
 from segnext.evaluation.checkpoint import open_checkpoint
-from segnext.evaluation.evaluator import EvaluationResult, evaluate
+from segnext.evaluation.evaluator import EvaluationResult
 from segnext.evaluation.results import metrics_of, write_tables
+from segnext.evaluation.sharing import evaluate_together
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
+from segnext.parallel.session import open_session
+from segnext.parallel.team import Team
 from segnext.tracking.console import class_table
 
 
@@ -30,13 +34,16 @@ def main(config: EvaluateConfig) -> None:
         require_benchmark(config.dataset.name)
     path, info = open_checkpoint(config.checkpoint)
     require_fit(info, model=config.model.name, dataset=dataset, checkpoint=config.checkpoint)
-    model = load_model(config, path, info, num_classes=len(dataset.classes))
-    folder = open_run_folder(config, config.name)
-    with recorded(folder):
+    weights = read_weights(config, path, info, num_classes=len(dataset.classes))
+    team, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
+    with open_session(team, folder.path, members), recorded(folder, by=team):
+        model = build_model(config.model, num_classes=len(dataset.classes), seed=config.seed, weights=weights)
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )
-        results = _evaluate_draws(config, model, dataset, writer, console)
+        results = _evaluate_draws(config, team, model, dataset, writer, console)
+        if not team.leads:
+            return
         metrics = metrics_of(results) | {
             "checkpoint": str(path), "split": config.split, "mode": config.mode.value, "seed": config.seed,
             "iteration": info.iteration if info is not None else None,
@@ -52,7 +59,12 @@ def main(config: EvaluateConfig) -> None:
 
 
 def _evaluate_draws(
-    config: EvaluateConfig, model: Any, dataset: Dataset, writer: SubmissionWriter | None, console: Console
+    config: EvaluateConfig,
+    team: Team,
+    model: Any,
+    dataset: Dataset,
+    writer: SubmissionWriter | None,
+    console: Console,
 ) -> list[EvaluationResult]:
     """One result per draw of the random bases; the first draw goes into the submission."""
     options = config.evaluation
@@ -68,13 +80,14 @@ def _evaluate_draws(
             if writer is not None and draw == 0:
                 writer.add(dataset.name(index), labels)
 
-        return evaluate(
+        return evaluate_together(
+            team,
             model,
             dataset,
             settings=settings,
+            count=images,
             seed=config.seed,
             draw=draw,
-            indices=range(images),
             workers=config.workers,
             boundary=options.boundary,
             progress=lambda done, _: bar.update(task, completed=done),
@@ -82,7 +95,11 @@ def _evaluate_draws(
         )
 
     with Progress(*columns, console=console, transient=True) as bar:
-        return [one(draw) for draw in range(options.draws)]
+        results = [one(draw) for draw in range(options.draws)]
+    if writer is not None:
+        for written in team.gather(writer.written):
+            writer.include(written)
+    return results
 
 
 def _show(

@@ -5,9 +5,7 @@ Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any wo
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import signal
 import sys
 import time
@@ -16,10 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from runners.hydra_errors import explain
 from segnext import backend
 from segnext import config as schemas
 from segnext.errors import ConfigError, SegNeXtError
@@ -69,7 +68,7 @@ def runner(
                 if not (isolated and _ran_sweep(name, codes)):
                     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
-                errors.append(ConfigError(_explain(error, schema)))
+                errors.append(ConfigError(explain(error, schema)))
             except SegNeXtError as error:
                 errors.append(error)
             if finish is not None:
@@ -144,31 +143,3 @@ def _ran_sweep(name: str, codes: list[int]) -> bool:
         raise ConfigError("-m starts its jobs itself: leave mpirun out and add ranks=N for jobs of N ranks")
     codes.append(sweep.run(name, arguments))
     return True
-
-
-def _explain(error: Exception, schema: type[Any]) -> str:
-    """Hydra's message in one line, with the nearest option or key where a name is unknown."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={option} does not exist: {_nearest(option, error.options)}"
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    key = str(getattr(root, "full_key", None) or "")
-    if isinstance(root, ConfigAttributeError | ConfigKeyError) and key:
-        return schemas.unknown_key(key, schema)
-    if isinstance(root, OmegaConfBaseException) and key:
-        return f"{key}: {str(root.msg or root).splitlines()[0]}"
-    text = " ".join(str(error).split())
-    if missing := re.search(r"To append to your default list use (\+\S+)", text):
-        return f"{missing[1].lstrip('+')}: nothing of this group is chosen by default, add it by {missing[1]}"
-    match = re.match(r"Could not override '([^']+)'", text)
-    if match:
-        return schemas.unknown_key(match.group(1), schema)
-    return text
-
-
-def _nearest(option: str, options: Sequence[str]) -> str:
-    close = difflib.get_close_matches(option, options, n=1)
-    listing = ", ".join(sorted(options))
-    return f"did you mean {close[0]}? (options: {listing})" if close else f"choose one of {listing}"

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from runners.build import build_model, initial_weights
 from segnext import backend
 from segnext.config import CommonConfig, DatasetConfig, to_yaml
@@ -14,9 +17,10 @@ from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, lo
 from segnext.data.datasets import Dataset
 from segnext.errors import ConfigError
 from segnext.evaluation.checkpoint import CheckpointInfo
+from segnext.parallel.team import Team
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["known_classes", "load_model", "open_run_folder", "recorded", "require_fit"]
+__all__ = ["known_classes", "load_model", "open_run_folder", "read_weights", "recorded", "require_fit"]
 
 _CLASSES = {"ade": ADE, "cityscapes": CITYSCAPES, "camvid": CAMVID, "shapes": SHAPES}
 
@@ -43,12 +47,19 @@ def require_fit(info: CheckpointInfo | None, *, model: str, dataset: Dataset, ch
         )
 
 
+def read_weights(
+    config: CommonConfig, path: Path, info: CheckpointInfo | None, *, num_classes: int
+) -> dict[str, NDArray[np.float32]]:
+    """The weights of ``path`` for ``config.model``, which takes over the NMF's rank; WeightsError unless all fit."""
+    if info is not None:
+        config.model.ham.rank = info.nmf_rank
+    return initial_weights(config.model, num_classes=num_classes, checkpoint=path)
+
+
 def load_model(config: CommonConfig, path: Path, info: CheckpointInfo | None, *, num_classes: int) -> Any:
     """The model of ``config.model`` with the weights of ``path``; WeightsError unless they fit completely."""
     backend.start(config.device.value, announce=print)
-    if info is not None:
-        config.model.ham.rank = info.nmf_rank
-    weights = initial_weights(config.model, num_classes=num_classes, checkpoint=path)
+    weights = read_weights(config, path, info, num_classes=num_classes)
     return build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
 
 
@@ -60,8 +71,11 @@ def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
 
 
 @contextmanager
-def recorded(folder: RunFolder) -> Iterator[None]:
-    """Keeps ``status.json`` of the folder: running, then finished, failed or interrupted."""
+def recorded(folder: RunFolder, *, by: Team | None = None) -> Iterator[None]:
+    """Keeps ``status.json`` of the folder: running, then finished, failed or interrupted; rank 0 of a team does so."""
+    if by is not None and not by.leads:
+        yield
+        return
     folder.write_status("running")
     try:
         yield
