@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from runners import build
 from runners.launch import runner
 from runners.profile import num_classes
+from runners.ranks import assemble
 from runners.trained import open_run_folder, recorded
 from segnext import backend
 from segnext.benchmark.probes import Machine, probe
@@ -24,6 +24,8 @@ from segnext.benchmark.torch_twin import default_settings
 from segnext.config import BenchmarkConfig
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
+from segnext.parallel.session import open_session
+from segnext.parallel.team import Team
 from segnext.tracking.run_folder import strict_json, write_atomically
 
 _NOTE = (
@@ -43,21 +45,21 @@ def main(config: BenchmarkConfig) -> None:
     if config.against:
         torch_interpreter()
 
-    folder = open_run_folder(config, config.name)
-    with recorded(folder):
-        backend.start(
-            config.device.value, announce=partial(console.print, markup=False), log=folder.path / "jittor.log"
-        )
+    team, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
+    with open_session(team, folder.path, members), recorded(folder, by=team):
         machine = probe()
-        session = measure(config, classes, training_set, console)
+        session = measure(config, team, classes, training_set, console)
         machine = machine.best(probe())
         record = _record(session, machine)
-        write_atomically(folder.path / "benchmark.json", strict_json(record, indent=2) + "\n")
+        if team.leads:
+            write_atomically(folder.path / "benchmark.json", strict_json(record, indent=2) + "\n")
     _show(session, machine, console)
     console.print(f"results: {folder.path / 'benchmark.json'}", soft_wrap=True)
 
 
-def measure(config: BenchmarkConfig, classes: int, training_set: Dataset | None, console: Console) -> Session:
+def measure(
+    config: BenchmarkConfig, team: Team, classes: int, training_set: Dataset | None, console: Console
+) -> Session:
     """Runs every workload of ``what``."""
     device = backend.device_name()
     height, width = config.dataset.crop
@@ -72,6 +74,7 @@ def measure(config: BenchmarkConfig, classes: int, training_set: Dataset | None,
             nmf_rank=config.model.ham.rank,
             rounds=(config.warmup, config.repeats),
             torch_settings=(config.torch_settings or default_settings(device)) if config.against else [],
+            team=team,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
         for what in config.what:
@@ -118,6 +121,7 @@ def _record(session: Session, machine: Machine) -> dict[str, Any]:
             "load": os.getloadavg(),
             **vars(machine),
         },
+        "scaling": {what: vars(scaling) for what, scaling in session.scaling.items()},
         "rows": [row.record(machine) for row in session.rows],
         "operators": {what: [vars(kind) for kind in kinds] for what, kinds in session.operators.items()},
     }
@@ -127,6 +131,8 @@ def _show(session: Session, machine: Machine, console: Console) -> None:
     height, width = session.crop
     console.print(f"{session.model}, {session.batch} images of {height}×{width}, {backend.device_name()}")
     console.print(results_table(session.rows, machine))
+    for what, scaling in session.scaling.items():
+        console.print(f"{what} by {scaling}", soft_wrap=True)
     for what, kinds in session.operators.items():
         console.print(operators_table(what, kinds, machine))
     console.print(_NOTE.format(machine.macs_per_second / 1e9, machine.bytes_per_second / 1e9))

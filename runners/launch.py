@@ -94,6 +94,7 @@ def _ranks_to_start(name: str, config: Any) -> int:
     if wanted not in (None, started):
         raise ConfigError(f"ranks={wanted}, and {started} were started: leave out ranks or mpirun")
     config.ranks = started  # recorded in config.yaml
+    config.check()
     return 0
 
 

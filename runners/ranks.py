@@ -9,31 +9,14 @@ from functools import partial
 from rich.console import Console
 
 from segnext import backend
-from segnext.config import ScheduleConfig, SharedConfig
-from segnext.errors import ConfigError
+from segnext.config import SharedConfig
 from segnext.parallel.cores import pin
 from segnext.parallel.session import rank_log
 from segnext.parallel.team import Member, Team
 from segnext.parallel.world import current_world
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["assemble", "require_divisible"]
-
-
-def require_divisible(schedule: ScheduleConfig) -> None:
-    """Raises ConfigError unless every rank gets the same number of images of a batch, in whole micro-batches."""
-    size = current_world().size
-    share, rest = divmod(schedule.batch_size, size)
-    if rest or not share:
-        raise ConfigError(
-            f"schedule.batch_size={schedule.batch_size} is the total over all ranks and can't be shared by {size}: "
-            f"choose a multiple of {size}"
-        )
-    if schedule.micro_batch and share % schedule.micro_batch:
-        raise ConfigError(
-            f"schedule.micro_batch={schedule.micro_batch} must divide the {share} images that each of {size} ranks "
-            f"gets of schedule.batch_size={schedule.batch_size}"
-        )
+__all__ = ["assemble"]
 
 
 def assemble(

@@ -32,7 +32,6 @@ def main(config: TrainConfig) -> None:
     validation_set = build.build_dataset(config.dataset, "val")
     for dataset in (training_set, validation_set):
         check_labels(dataset)
-    ranks.require_divisible(config.schedule)
     resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume else None
     checkpoint = None if resumed else build.checkpoint_file(config.checkpoint)
     backbone = None if checkpoint or resumed else build.pretrained_backbone(config.model)
@@ -53,9 +52,8 @@ def main(config: TrainConfig) -> None:
 
     if "best_mIoU" in figures:  # it is missing where no validation pixel has a label
         console.print(f"best mIoU {100 * figures['best_mIoU']:.2f} % at iteration {figures['best_iteration']}")
-    console.print(f"  run folder  {folder.path}")
-    console.print(f"  curves      {folder.curves}")
-    console.print(f"  overlays    {folder.samples}")
+    for name, path in (("run folder", folder.path), ("curves", folder.curves), ("overlays", folder.samples)):
+        console.print(f"  {name:<10}  {path}")
 
 
 @dataclass(frozen=True)

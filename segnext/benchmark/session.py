@@ -11,10 +11,13 @@ from segnext import backend, complexity
 from segnext.benchmark.memory import forget_peak, peak_bytes
 from segnext.benchmark.operators import OperatorKind, profile_operators
 from segnext.benchmark.results import Row
+from segnext.benchmark.scaling import Scaling, contestants, scaling
 from segnext.benchmark.start_up import seconds_to_first_step
 from segnext.benchmark.timing import Timing, take_turns
 from segnext.benchmark.torch_twin import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch
+from segnext.parallel.team import Team
+from segnext.parallel.world import World
 
 __all__ = ["Session"]
 
@@ -32,7 +35,8 @@ class Session:
         rounds: (warm-up, repeats).
         torch_settings: PyTorch's contestants; empty: we run alone.
         progress: called with the workload, the rounds done and their total.
-        rows, operators, versions: results; operators by workload.
+        team: several ranks measure what they gain over one, and no operators.
+        rows, operators, versions, scaling: results; operators and scaling by workload.
     """
 
     model: str
@@ -43,9 +47,11 @@ class Session:
     rounds: tuple[int, int]
     torch_settings: Sequence[str]
     progress: Callable[[str, int, int], None]
+    team: Team = field(default_factory=lambda: Team(World()))
     rows: list[Row] = field(default_factory=list)
     operators: dict[str, list[OperatorKind]] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
+    scaling: dict[str, Scaling] = field(default_factory=dict)
 
     def train(self) -> None:
         """A step of the recipe on random images: forward, loss, backward, AdamW."""
@@ -88,6 +94,9 @@ class Session:
         self.rows.append(Row(what, _OURS, Timing((seconds,), 0)))
 
     def _network(self, what: str, ours: Callable[[], float], groups: Sequence[Any]) -> None:
+        if self.team.size > 1:
+            self._ranks(what, ours)
+            return
         with ExitStack() as stack:
             twins = {f"torch {setting}": stack.enter_context(TorchTwin()) for setting in self.torch_settings}
             for setting, twin in zip(self.torch_settings, twins.values(), strict=True):
@@ -119,6 +128,13 @@ class Session:
                     ratio=timings[_OURS].ratio(timing) if twins else None,
                 )
             )
+
+    def _ranks(self, what: str, ours: Callable[[], float]) -> None:
+        timings = self._turns(what, dict(contestants(what, ours, self.team)))
+        for name, timing in timings.items():
+            images = self.batch * (1 if name == "1 alone" else self.team.size)
+            self.rows.append(Row(what, name, Timing(timing.seconds, images)))
+        self.scaling[what] = scaling(timings, self.team.size)
 
     def _turns(self, what: str, contestants: dict[str, Callable[[], float]]) -> dict[str, Timing]:
         warmup, repeats = self.rounds

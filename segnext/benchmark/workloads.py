@@ -38,6 +38,7 @@ class TrainingStep:
         self.model.seed_draws([(0, self.iteration, index) for index in range(len(self.images))])
         loss = segmentation_loss(self.model(jt.array(self.images)), jt.array(self.labels))
         self.optimiser.backward(loss)
+        self.optimiser.average_gradients()
         self.optimiser.step(6e-5)
         jt.sync_all(True)
         self.iteration += 1

@@ -86,6 +86,21 @@ class TrainConfig(SharedConfig):
     resume: Optional[str] = None  # auto (the latest unfinished run of this name) or a run folder
     experiment: Any = None
 
+    def check(self) -> None:
+        super().check()
+        total, micro = self.schedule.batch_size, self.schedule.micro_batch
+        share, rest = divmod(total, self.ranks or 1)
+        if rest or not share:
+            raise ConfigError(
+                f"schedule.batch_size={total} is the total over all ranks and can't be shared by {self.ranks}: "
+                f"choose a multiple of {self.ranks}"
+            )
+        if micro and share % micro:
+            raise ConfigError(
+                f"schedule.micro_batch={micro} must divide the {share} images that each of {self.ranks} ranks gets of "
+                f"schedule.batch_size={total}"
+            )
+
 
 TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile")
 BENCHMARKS = ("train", "inference", "data", "start", "cold_start")
@@ -110,6 +125,11 @@ class BenchmarkConfig(SharedConfig):
         self.what = [self.what] if isinstance(self.what, str) else list(self.what)
         for what in self.what:
             require(what in BENCHMARKS, "what", what, f"one of {', '.join(BENCHMARKS)}, or what=[train,inference]")
+        if (self.ranks or 1) > 1:
+            if self.against is not None:
+                raise ConfigError(f"against={self.against.value} compares one process with one: leave ranks out")
+            for what in self.what:
+                require(what in ("train", "inference"), "what", what, "train or inference: ranks share no other work")
         for setting in self.torch_settings:
             require(setting in TORCH_SETTINGS, "torch_settings", setting, f"some of {', '.join(TORCH_SETTINGS)}")
         for key in ("warmup", "repeats"):

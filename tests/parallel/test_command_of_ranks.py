@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from runners import launch, ranks
-from segnext.config import ScheduleConfig
+from runners import launch
+from segnext.config import BenchmarkConfig, ScheduleConfig, TrainConfig
+from segnext.config.commands import Rival
 from segnext.errors import ConfigError
 from segnext.parallel.launcher import mpirun_command
 from segnext.parallel.world import World
@@ -16,8 +17,7 @@ from tests.parallel.ranks import needs_mpi
 
 
 def started(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    for module in (launch, ranks):
-        monkeypatch.setattr(module, "current_world", lambda: World(0, size, 0, size))
+    monkeypatch.setattr(launch, "current_world", lambda: World(0, size, 0, size))
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(None, 0), (1, 0), (3, 3)])
@@ -30,7 +30,7 @@ def test_one_process_starts_the_ranks_that_it_is_asked_for(
 
 def test_a_rank_starts_no_ranks_and_records_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch, 2)
-    config = SimpleNamespace(ranks=None)
+    config = SimpleNamespace(ranks=None, check=lambda: None)
     assert launch._ranks_to_start("train", config) == 0
     assert config.ranks == 2
 
@@ -47,23 +47,38 @@ def test_a_verb_for_one_process_is_refused_under_mpirun(monkeypatch: pytest.Monk
         launch._ranks_to_start("profile", SimpleNamespace())
 
 
+def train_config(batch: int, micro: int | None, ranks: int) -> TrainConfig:
+    return TrainConfig(name="x", schedule=ScheduleConfig("demo", 10, batch, micro), ranks=ranks)
+
+
 @pytest.mark.parametrize(("batch", "micro", "size", "words"), [
     (8, None, 3, "choose a multiple of 3"),
     (2, None, 4, "choose a multiple of 4"),
     (8, 8, 2, "must divide the 4 images"),
 ])  # fmt: skip
-def test_a_batch_that_cannot_be_shared_evenly_is_refused(
-    monkeypatch: pytest.MonkeyPatch, batch: int, micro: int | None, size: int, words: str
-) -> None:
-    started(monkeypatch, size)
-    schedule = ScheduleConfig("demo", 10, batch, micro)
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(batch: int, micro: int | None, size: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        ranks.require_divisible(schedule)
+        train_config(batch, micro, size).check()
 
 
-def test_a_batch_that_can_be_shared_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    started(monkeypatch, 4)
-    ranks.require_divisible(ScheduleConfig("demo", 10, 16, 2))
+def test_a_batch_that_can_be_shared_is_taken() -> None:
+    train_config(16, 2, 4).check()
+
+
+def test_a_batch_that_mpiruns_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    started(monkeypatch, 3)
+    config = TrainConfig(name="x", schedule=ScheduleConfig("demo", 10, 8))
+    with pytest.raises(ConfigError, match="choose a multiple of 3"):
+        launch._ranks_to_start("train", config)
+
+
+@pytest.mark.parametrize(("setting", "words"), [
+    ({"what": ["data"]}, "train or inference"),
+    ({"against": Rival.torch}, "leave ranks out"),
+])  # fmt: skip
+def test_ranks_benchmark_only_what_they_share(setting: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        BenchmarkConfig(name="x", ranks=2, **setting).check()  # type: ignore[arg-type]
 
 
 @needs_mpi

@@ -30,10 +30,11 @@ def checkpoint(path: Path, classes: ClassTable, model: str = "tiny") -> Path:
 
 @pytest.fixture(autouse=True)
 def cheap_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(config: Any, path: Path, info: Any, *, num_classes: int) -> FakeModel:
+    def build(config: Any, *, num_classes: int, **others: Any) -> FakeModel:
         return FakeModel(num_classes, noise=2.0)
 
-    monkeypatch.setattr(runners.evaluate, "load_model", load)
+    monkeypatch.setattr(runners.evaluate, "read_weights", lambda *args, **kwargs: {})
+    monkeypatch.setattr(runners.evaluate, "build_model", build)
 
 
 def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[int, Path]:
