@@ -103,6 +103,7 @@ class SweepCommand:
             "iterations": config.schedule.iterations,
             "batch_size": config.schedule.batch_size,
             "device": config.device.value,
+            "ranks": config.ranks or 1,
         }
         if self.settings.dry_run:
             settings["num_classes"] = num_classes(config.dataset)
@@ -113,7 +114,7 @@ class SweepCommand:
         ready = f"from segnext import backend; backend.start({device!r})"
         return Scheduler(
             Ledger(self.folder),
-            slots=self._slots(device, len(jobs)),
+            slots=self._slots(device, len(jobs), ranks=max(job.settings["ranks"] for job in jobs)),
             command=self._process,
             display=display,
             on_failure=OnFailure.parse(self.settings.on_failure),
@@ -126,11 +127,11 @@ class SweepCommand:
         settings = self.settings
         return curve_judge(settings.prune, margin=settings.prune_margin, jobs=jobs, ledger=Ledger(self.folder))
 
-    def _slots(self, device: str, jobs: int) -> list[Slot]:
+    def _slots(self, device: str, jobs: int, *, ranks: int) -> list[Slot]:
         if self.launcher == "submitit_slurm":  # SLURM has given the job its place
-            return [Slot("SLURM", self.folder / "ledger" / f"slurm-{os.environ.get('SLURM_JOB_ID')}.lock")]
+            return [Slot("SLURM", (self.folder / "ledger" / f"slurm-{os.environ.get('SLURM_JOB_ID')}.lock",))]
         count, limit = parse_slots(self.settings.slots), jobs if self.launcher == "basic" else None
-        return plan_slots(count, device=device, folder=self.folder, cpu_default=self.parallel, jobs=limit)
+        return plan_slots(count, device=device, folder=self.folder, cpu_default=self.parallel, jobs=limit, ranks=ranks)
 
     def _process(self, job: Job, resume: bool) -> list[str]:
         """The command of a job's process."""

@@ -12,9 +12,9 @@ from segnext.doctor.machine import (
     check_cuda,
     check_gpu,
     check_memory,
-    check_mpi,
     check_processor,
 )
+from segnext.doctor.mpi import check_mpi
 from segnext.doctor.packages import check_jittor, check_numpy, check_python, check_requirements
 from segnext.doctor.storage import check_folder
 from segnext.doctor.tracking import check_wandb

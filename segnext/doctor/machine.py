@@ -1,4 +1,4 @@
-"""Compiler, processor, memory, GPU, CUDA and MPI of this machine."""
+"""Compiler, processor, memory, GPU and CUDA of this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ __all__ = [
     "check_cuda",
     "check_gpu",
     "check_memory",
-    "check_mpi",
     "check_processor",
 ]
 
@@ -127,17 +126,6 @@ def check_cuda() -> Finding:
         return ok("CUDA", f"{text} (needed with a GPU only)")
     missing = ", ".join(piece.wheel for piece in pieces.missing)
     return warning("CUDA", f"{text}; missing of CUDA 13: {missing}", f'pip install "segnext-jittor[{EXTRA}]"')
-
-
-def check_mpi() -> Finding:
-    compiler, launcher = shutil.which("mpicc"), shutil.which("mpirun")
-    if compiler and launcher:
-        version = re.search(r"\d+\.\d+[.\d]*", _output(launcher, "--version"))
-        return ok("MPI", f"{version[0] if version else 'version unknown'} ({launcher})")
-    if compiler or launcher:
-        found, lacking = ("mpicc", "mpirun") if compiler else ("mpirun", "mpicc")
-        return warning("MPI", f"{found} without {lacking}", "install all of Open MPI to train on several GPUs")
-    return ok("MPI", "not installed (needed for several GPUs only)")
 
 
 def _output(*command: str) -> str:

@@ -10,7 +10,9 @@ from collections.abc import MutableMapping, Sequence
 
 from segnext.parallel.world import World
 
-__all__ = ["pin", "share"]
+__all__ = ["PIN", "pin", "share"]
+
+PIN = "SEGNEXT_PIN"  # 0 in the environment: ranks stay unbound
 
 
 def share(cores: Sequence[int], world: World) -> list[int]:
@@ -24,11 +26,13 @@ def share(cores: Sequence[int], world: World) -> list[int]:
 def pin(world: World, environment: MutableMapping[str, str] = os.environ) -> list[int]:
     """Binds this process and its children to the rank's share of the cores that mpirun itself may use; returns them.
 
-    Under SLURM's srun the share is SLURM's to give. ``OMP_NUM_THREADS``, where it isn't set, becomes its size.
+    Under SLURM's srun the share is SLURM's to give; ``SEGNEXT_PIN=0`` leaves ranks unbound. ``OMP_NUM_THREADS``, where
+    it isn't set, becomes the size of the share.
     """
     if not hasattr(os, "sched_setaffinity"):
         return []
-    if world.size > 1 and "OMPI_COMM_WORLD_SIZE" in environment and "SLURM_PROCID" not in environment:
+    by_mpirun = "OMPI_COMM_WORLD_SIZE" in environment
+    if world.size > 1 and by_mpirun and environment.get(PIN) != "0":
         os.sched_setaffinity(0, share(sorted(os.sched_getaffinity(os.getppid())), world))
     cores = sorted(os.sched_getaffinity(0))
     if world.size > 1:

@@ -15,7 +15,7 @@ from types import FrameType
 
 from segnext.parallel.world import find_program
 
-__all__ = ["launch", "mpirun_command"]
+__all__ = ["launch", "mpirun_command", "ranks_environment"]
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
@@ -26,15 +26,18 @@ def mpirun_command(command: Sequence[str], ranks: int) -> list[str]:
     return [find_program("mpirun"), "-np", str(ranks), "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", *command]
 
 
+def ranks_environment() -> dict[str, str]:
+    """This process's environment, with mpirun's leave to work for root, as in a container."""
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return {**os.environ, **(allowed if os.geteuid() == 0 else {})}
+
+
 def launch(command: Sequence[str], ranks: int) -> int:
     """Runs ``command`` as ``ranks`` processes to their end; returns the exit code, 128 + N after a stop by signal N.
 
     Raises:
         BackendError: Open MPI is not installed.
     """
-    environment = dict(os.environ)
-    if os.geteuid() == 0:  # in a container; mpirun refuses otherwise
-        environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -44,7 +47,7 @@ def launch(command: Sequence[str], ranks: int) -> int:
 
     mpirun = subprocess.Popen(
         mpirun_command(command, ranks),
-        env=environment,
+        env=ranks_environment(),
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in the terminal reaches the ranks through this process alone
         preexec_fn=die_with_parent,

@@ -136,12 +136,12 @@ class Scheduler:
                 claim.release()
                 self._record(record)
                 continue
-            taken = next(((slot, lock) for slot in self._slots if (lock := slot.take()) is not None), None)
+            taken = next(((slot, locks) for slot in self._slots if (locks := slot.take()) is not None), None)
             if taken is None:
                 claim.release()
                 return
             self._waiting.popleft()
-            self._start(job, record, taken[0], [claim, taken[1]])
+            self._start(job, record, taken[0], [claim, *taken[1]])
 
     def _start(self, job: Job, record: Record, slot: Slot, held: list[FileLock]) -> None:
         record = Record(

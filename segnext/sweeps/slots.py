@@ -14,47 +14,72 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segnext import backend
+from segnext.errors import ConfigError
+from segnext.parallel.cores import PIN
 from segnext.sweeps.locks import FileLock
 
 __all__ = ["Slot", "plan_slots", "visible_gpus"]
 
 
+# Ranks of several jobs at a time would bind themselves to the same cores.
+_PINNING: dict[bool, dict[str, str]] = {False: {}, True: {PIN: "0"}}
+
+
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job: the file whose lock means that it is taken, and what its job finds in its environment."""
+    """A place for one job: the files whose locks mean that it is taken, and what its job finds in its environment."""
 
     name: str
-    lock_file: Path
+    lock_files: tuple[Path, ...]
     environment: dict[str, str] = field(default_factory=dict)
 
-    def take(self) -> FileLock | None:
-        """The slot's lock, or None when it is taken."""
-        return FileLock.take(self.lock_file)
+    def take(self) -> list[FileLock] | None:
+        """The slot's locks, or None when a part of it is taken."""
+        locks: list[FileLock] = []
+        for file in self.lock_files:
+            lock = FileLock.take(file)
+            if lock is None:
+                for taken in locks:
+                    taken.release()
+                return None
+            locks.append(lock)
+        return locks
 
 
 def plan_slots(
-    count: int | None, *, device: str, folder: Path, cpu_default: int = 1, jobs: int | None = None
+    count: int | None, *, device: str, folder: Path, cpu_default: int = 1, jobs: int | None = None, ranks: int = 1
 ) -> list[Slot]:
     """The slots of a sweep.
 
     Args:
-        count: jobs at a time; None: one per GPU, or ``cpu_default`` without a GPU. More than there are GPUs share them.
+        count: jobs at a time; None: as many as there are GPUs for, or ``cpu_default`` without a GPU. More share them.
         device: ``auto``, ``cpu`` or ``cuda`` as for training.
         folder: of the sweep; holds the lock files of shares of cores.
         jobs: how many there are; cores are shared among no more.
+        ranks: processes of a job, each of which gets a GPU.
+
+    Raises:
+        ConfigError: there are fewer GPUs than a job has ranks.
     """
     gpus = visible_gpus() if device != "cpu" else []
     if gpus:
         home = backend.home() / "slots" / socket.gethostname()
+        places = len(gpus) // ranks
+        if not places:
+            raise ConfigError(f"a job of ranks={ranks} needs {ranks} GPUs and {len(gpus)} are visible: lower ranks")
         slots = []
-        for i in range(count or len(gpus)):
-            share, gpu = i // len(gpus), gpus[i % len(gpus)]
-            slots.append(Slot(f"GPU {gpu}", home / f"gpu-{gpu}-{share}.lock", {"CUDA_VISIBLE_DEVICES": gpu}))
+        for i in range(count or places):
+            share, first = i // places, i % places * ranks
+            own = gpus[first : first + ranks]
+            locks = tuple(home / f"gpu-{gpu}-{share}.lock" for gpu in own)
+            environment = {"CUDA_VISIBLE_DEVICES": ",".join(own), **_PINNING[ranks > 1]}
+            slots.append(Slot(f"GPU {'+'.join(own)}", locks, environment))
         return slots
     count = count or cpu_default
-    threads = max(1, available_cores() // min(count, jobs or count))
+    threads = max(1, available_cores() // (ranks * min(count, jobs or count)))
     environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
-    return [Slot(f"CPU {i}", folder / "ledger" / f"slot-{i}.lock", environment) for i in range(count)]
+    environment |= _PINNING[ranks > 1 and count > 1]
+    return [Slot(f"CPU {i}", (folder / "ledger" / f"slot-{i}.lock",), environment) for i in range(count)]
 
 
 def visible_gpus() -> Sequence[str]:

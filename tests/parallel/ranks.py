@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from segnext.errors import BackendError
-from segnext.parallel.launcher import mpirun_command
+from segnext.parallel.launcher import mpirun_command, ranks_environment
 from segnext.parallel.world import find_program
 
 __all__ = ["JOBS", "REPOSITORY", "Training", "environment", "needs_mpi", "run_ranks"]
@@ -35,14 +35,13 @@ needs_mpi = pytest.mark.skipif(not _installed(), reason="the mpi extra is not in
 
 
 def environment() -> dict[str, str]:
-    """One OpenMP thread for every rank, and mpirun's leave to run as root in a container."""
-    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return {**os.environ, **allowed, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    """One OpenMP thread for every rank, whatever the machine."""
+    return {**ranks_environment(), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 
 
-def run_ranks(ranks: int, job: str, *arguments: str) -> None:
+def run_ranks(ranks: int, job: str, *arguments: str, wrapper: Sequence[str] = ()) -> None:
     """Runs a job as so many ranks, or in one plain process, and demands that it ends well."""
-    command = [sys.executable, str(JOBS / job), *arguments]
+    command = [*wrapper, sys.executable, str(JOBS / job), *arguments]
     if ranks > 1:
         command = mpirun_command(command, ranks)
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900)

@@ -54,6 +54,20 @@ def test_weights_and_running_statistics_do_change_in_these_steps(alone: dict[str
         assert_same_training(other, alone)
 
 
+# What srun --mpi=pmix leaves in the environment: SLURM's and PMIx's variables, none of mpirun's.
+AS_BY_SRUN = """
+export SLURM_PROCID=$PMIX_RANK SLURM_LOCALID=$PMIX_RANK SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE=2
+for name in $(env | grep -o '^OMPI_[A-Z_]*'); do unset "$name"; done
+exec "$@"
+"""
+
+
+def test_ranks_that_srun_starts_find_each_other(tmp_path: Path) -> None:
+    run_ranks(2, "evaluate_share.py", str(tmp_path / "2.npz"), wrapper=["sh", "-c", AS_BY_SRUN, "sh"])
+    with np.load(tmp_path / "2.npz") as file:
+        assert list(file["images"]) == [4, 3]
+
+
 def test_evaluation_by_one_two_and_three_ranks_gives_one_result(tmp_path: Path) -> None:
     results = []
     for ranks in (1, 2, 3):

@@ -64,7 +64,7 @@ class StandInSweep:
             behaviour = (behave or {}).get(job.name, job.name.split("-")[0])
             return [sys.executable, str(STAND_IN), str(job.folder), behaviour]
 
-        places = [Slot(str(i), self.folder / f"slot-{i}", {"SLOT": str(i)}) for i in range(slots)]
+        places = [Slot(str(i), (self.folder / f"slot-{i}",), {"SLOT": str(i)}) for i in range(slots)]
         scheduler = Scheduler(self.ledger, slots=places, command=command, display=self.display, **options)
         return scheduler.run(self.jobs(*names))
 
