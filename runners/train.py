@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from segnext.config import TrainConfig, to_yaml
 from segnext.data.datasets import Dataset, Sample, check_labels
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.parallel.session import open_session
-from segnext.parallel.team import Team
+from segnext.parallel.world import current_world
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.rank_log import RankLog
 from segnext.tracking.run_folder import RunFolder
@@ -32,9 +31,10 @@ def main(config: TrainConfig) -> None:
     validation_set = build.build_dataset(config.dataset, "val")
     for dataset in (training_set, validation_set):
         check_labels(dataset)
-    resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume else None
-    checkpoint = None if resumed else build.checkpoint_file(config.checkpoint)
-    backbone = None if checkpoint or resumed else build.pretrained_backbone(config.model)
+    leads = current_world().leads  # the other ranks get folder and weights from rank 0
+    resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume and leads else None
+    checkpoint = build.checkpoint_file(config.checkpoint) if leads and not resumed else None
+    backbone = build.pretrained_backbone(config.model) if leads and not resumed and not checkpoint else None
     num_classes = len(training_set.classes)
     weights = build.initial_weights(config.model, num_classes=num_classes, backbone=backbone, checkpoint=checkpoint)
 
@@ -47,7 +47,7 @@ def main(config: TrainConfig) -> None:
     team, folder, members = ranks.assemble(config, open_folder, console)
     with open_session(team, folder.path, members) as log:
         model = build.build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
-        run = Run(config, team, folder, log, resume=team.agree(resumed is not None))
+        run = ranks.Run(config, team, folder, log, resume=team.agree(resumed is not None))
         figures = fit(run, model, training_set, validation_set)
 
     if "best_mIoU" in figures:  # it is missing where no validation pixel has a label
@@ -56,18 +56,7 @@ def main(config: TrainConfig) -> None:
         console.print(f"  {name:<10}  {path}")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a training is about and where it is recorded; ``log`` is this rank's own."""
-
-    config: TrainConfig
-    team: Team
-    folder: RunFolder
-    log: IO[str]
-    resume: bool
-
-
-def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) -> dict[str, Any]:
+def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Dataset) -> dict[str, Any]:
     """Trains ``model`` to the end of the schedule, tracked in the run's folder; returns its ``metrics.json``."""
     # These bring Jittor up, which main() starts on the chosen device first.
     from segnext.training.checkpoints import Checkpoints
@@ -95,7 +84,7 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
         tracker.note("compiling operators (first use takes a minute or two)")
         tracker.summary({"params": cost.params, "macs": cost.macs, "flops": cost.macs})
         intervals = build.intervals(config.schedule)
-        due = run.resume and intervals.due(intervals.evaluation, first_iteration)
+        due = team.leads and run.resume and intervals.due(intervals.evaluation, first_iteration)
         if team.agree(due and not evaluated(run.folder, first_iteration)):
             evaluate_and_keep(first_iteration, lambda: None)
         try:
@@ -119,7 +108,7 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
 
 
 def _validate(
-    run: Run, model: Any, dataset: Dataset, settings: Any, *, check: Callable[[], None]
+    run: ranks.Run, model: Any, dataset: Dataset, settings: Any, *, check: Callable[[], None]
 ) -> tuple[Any, list[ValidationImage]]:
     """Scores of the validation images, and the first few of them with their predictions; ``check`` may stop it."""
     from segnext.evaluation.sharing import evaluate_together
