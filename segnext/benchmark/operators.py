@@ -12,10 +12,11 @@ __all__ = ["OperatorKind", "kind_of", "profile_operators"]
 
 # The first pattern found in an operator's name decides; operators that Jittor fused have the names of all their parts.
 _KINDS = (
-    (r"Depthwise convolution", "depthwise convolution"),
+    (r"Depthwise convolution|segnext::attend", "depthwise convolution"),
     (r"segnext::factorise|matmul", "matrix products (NMF)"),
     (r"segnext::cross_entropy", "loss"),
     (r"segnext::resize", "resize"),
+    (r"segnext::AdamW", "AdamW"),
     (r"conv_backward|segnext::(input|weight)_gradient", "convolution, backward"),
     (r"conv", "convolution, forward"),
     (r"reindex", "gather, scatter"),

@@ -6,11 +6,13 @@ namespace segnext {
 struct AdamW {
     const float *parameter, *gradient, *first, *second;
     float *new_parameter, *new_first, *new_second;
-    float beta1, beta2, eps, kept, rate, unbias;  // kept: of the parameter after decay; unbias: 1 / sqrt(correction2)
+    // kept: of the parameter after decay; unbias: 1 / sqrt(correction2). 1 - beta2 has too few digits in float32 to be
+    // worked out here.
+    float beta1, rest1, beta2, rest2, eps, kept, rate, unbias;
 
     SEGNEXT_EACH void operator()(size_t i) const {
         const float g = gradient[i];
-        const float m = beta1 * first[i] + (1.f - beta1) * g, v = beta2 * second[i] + (1.f - beta2) * g * g;
+        const float m = beta1 * first[i] + rest1 * g, v = beta2 * second[i] + rest2 * g * g;
         new_first[i] = m;
         new_second[i] = v;
         new_parameter[i] = kept * parameter[i] - rate * m / (sqrtf(v) * unbias + eps);

@@ -15,8 +15,8 @@ Var = Any
 _HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "adamw.h"))
 _SOURCE = """
 segnext::launch(segnext::AdamW{in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p,
-    (float)data["beta1"], (float)data["beta2"], (float)data["eps"], (float)data["kept"], (float)data["rate"],
-    (float)data["unbias"]}, in0->num);
+    (float)data["beta1"], (float)data["rest1"], (float)data["beta2"], (float)data["rest2"],
+    (float)data["eps"], (float)data["kept"], (float)data["rate"], (float)data["unbias"]}, in0->num);
 """
 
 
@@ -43,7 +43,9 @@ def adamw_step(
     """
     data = {
         "beta1": betas[0],
+        "rest1": 1 - betas[0],
         "beta2": betas[1],
+        "rest2": 1 - betas[1],
         "eps": eps,
         "kept": 1 - rate * weight_decay,
         "rate": rate / (1 - betas[0] ** steps),

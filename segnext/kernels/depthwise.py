@@ -18,22 +18,24 @@ jt = backend.start()
 Function: Any = jt.Function
 Var = Any
 
-_CPU_HEADER = Path(__file__).with_name("depthwise_cpu.h").read_text(encoding="utf-8")
-
+_CPU_HEADER = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("product_cpu.h", "blocks_cpu.h", "depthwise_cpu.h")
+)
 _CUDA_HEADER = Path(__file__).with_name("depthwise_cuda.h").read_text(encoding="utf-8")
 
 _CONVOLVE = """
 @alias(x, in0)
 @alias(kernels, in1)
 @alias(bias, in2)
-SEGNEXT_DISPATCH_KERNEL(convolve, kernels_shape2, kernels_shape3, x_p, kernels_p, bias_p, out0_p, x_shape0, x_shape1,
-                        x_shape2, x_shape3, kernels_shape2, kernels_shape3, FLIP)
+const segnext::Maps maps{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_shape3};
+SEGNEXT_DISPATCH_KERNEL(convolve, kernels_shape2, kernels_shape3, x_p, kernels_p, bias_p, out0_p, maps, FLIP)
 """
 _CORRELATE = """
 @alias(x, in0)
 @alias(dy, in1)
-SEGNEXT_DISPATCH_KERNEL(correlate, out0_shape2, out0_shape3, x_p, dy_p, out0_p, out1_p, x_shape0, x_shape1, x_shape2,
-                        x_shape3, out0_shape2, out0_shape3)
+const segnext::Maps maps{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_shape3};
+SEGNEXT_DISPATCH_KERNEL(correlate, out0_shape2, out0_shape3, x_p, dy_p, out0_p, out1_p, maps)
 """
 
 _CUDA_CONVOLVE = """
@@ -51,7 +53,7 @@ const segnext::Shape shape{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_s
                            (int)out0_shape2, (int)out0_shape3};
 segnext::correlate<INSTANCE>(x_p, dy_p, out0_p, out1_p, out2_p, shape, (int)out2_shape1);
 """
-_CUDA_SIZES = {(3, 3), (5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1)}  # those of MSCAN
+_SIZES = {(3, 3), (5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1)}  # those of MSCAN
 _CUDA_BLOCKS = 1024  # enough to keep every multiprocessor of a large GPU busy
 
 
@@ -66,6 +68,8 @@ def depthwise_conv(x: Var, weight: Var, bias: Var) -> Var:
     Returns:
         (B,C,H,W) of the type of ``x``; sums are float32, whatever it is.
     """
+    if not jt.flags.use_cuda and tuple(weight.shape[2:]) not in _SIZES:
+        return depthwise_reference(x, weight, bias)
     if jt.flags.use_cuda or x.dtype == "float32":
         return _DepthwiseConv.apply(x, weight, bias)
     return _DepthwiseConv.apply(x.float32(), weight, bias).cast(x.dtype)  # the CPU's kernels know float32 alone
@@ -110,7 +114,7 @@ def _convolve(x: Var, weight: Var, bias: Var, *, flip: bool) -> Var:
 def _instance(weight_shape: Sequence[int], side: int) -> str:
     """The template arguments: kernel height and width, 0 for sizes without an instance of their own, and the side."""
     height, width = weight_shape[2:]
-    return f"{height}, {width}, {side}" if (height, width) in _CUDA_SIZES else f"0, 0, {side}"
+    return f"{height}, {width}, {side}" if (height, width) in _SIZES else f"0, 0, {side}"
 
 
 def _block_side(shape: Sequence[int]) -> int:

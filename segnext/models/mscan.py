@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from segnext import backend
+from segnext.kernels.attention import attend
 from segnext.models.draws import Draws
-from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm, float32
+from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm, as_type, float32
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
@@ -129,10 +130,10 @@ class SpatialGatingUnit(Module):
         self.conv3 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        base = self.conv0(x)
-        total = base
-        for i in range(len(STRIPS)):
-            total = total + getattr(self, f"conv{i}_2")(getattr(self, f"conv{i}_1")(base))
+        layers = [self.conv0, *(getattr(self, f"conv{i}_{turn}") for i in range(len(STRIPS)) for turn in (1, 2))]
+        total = attend(
+            as_type(x, self.conv0.compute_type), [layer.weight for layer in layers], [layer.bias for layer in layers]
+        )
         return self.conv3(total) * x
 
 

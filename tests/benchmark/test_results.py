@@ -63,6 +63,8 @@ def test_a_record_is_json_with_every_round() -> None:
         ("code«IN_SIZE:3«HEADER:// Depthwise convolution on the CPU", "depthwise convolution"),
         ("code«HEADER:// Non-negative«CODE:segnext::factorise_gradient(in0_p", "matrix products (NMF)"),
         ("cublas_batched_matmul«T:float32", "matrix products (NMF)"),
+        ("code«HEADER:// The depthwise«CODE:segnext::attend_gradient(in0_p", "depthwise convolution"),
+        ("code«HEADER:// A step«CODE:segnext::launch(segnext::AdamW{in0_p", "AdamW"),
         ("code«HEADER:// Cross-entropy«CODE:segnext::cross_entropy(in0_p", "loss"),
         ("code«HEADER:// Bilinear resize«CODE:segnext::resize(in0_p", "resize"),
         (
