@@ -72,6 +72,7 @@ def measure(
             batch=config.batch or (config.dataset.batch_size if device == "cuda" else 2),
             crop=(height, width),
             nmf_rank=config.model.ham.rank,
+            precision=config.precision.value,
             rounds=(config.warmup, config.repeats),
             torch_settings=(config.torch_settings or default_settings(device)) if config.against else [],
             team=team,
@@ -112,6 +113,7 @@ def _record(session: Session, machine: Machine) -> dict[str, Any]:
         "num_classes": session.num_classes,
         "batch": session.batch,
         "crop": session.crop,
+        "precision": session.precision,
         "versions": {name: version(name) for name in ("jittor", "numpy")} | session.versions,
         "machine": {
             "device": backend.device_name(),
@@ -129,7 +131,9 @@ def _record(session: Session, machine: Machine) -> dict[str, Any]:
 
 def _show(session: Session, machine: Machine, console: Console) -> None:
     height, width = session.crop
-    console.print(f"{session.model}, {session.batch} images of {height}×{width}, {backend.device_name()}")
+    console.print(
+        f"{session.model}, {session.batch} images of {height}×{width}, {backend.device_name()}, {session.precision}"
+    )
     console.print(results_table(session.rows, machine))
     for what, scaling in session.scaling.items():
         console.print(f"{what} by {scaling}", soft_wrap=True)

@@ -27,6 +27,7 @@ from segnext.data.loader import TrainingLoader
 from segnext.data.transforms import TrainingTransform
 from segnext.evaluation.checkpoint import find_checkpoint
 from segnext.evaluation.inference import InferenceSettings
+from segnext.models.precision import Precision
 from segnext.parallel.world import World
 from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.mirror import Sink
@@ -221,7 +222,12 @@ def initial_weights(
 
 
 def build_model(
-    config: ModelConfig, *, num_classes: int, seed: int, weights: Mapping[str, NDArray[np.float32]] | None = None
+    config: ModelConfig,
+    *,
+    num_classes: int,
+    precision: Precision,
+    seed: int,
+    weights: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Any:
     """The model with freshly drawn weights, and ``weights`` in their place."""
     from segnext.models.segmenter import create_model  # here, since this brings Jittor up
@@ -233,6 +239,7 @@ def build_model(
         dropout=config.dropout,
         nmf_rank=config.ham.rank,
         nmf_gradient=config.ham.gradient.value,
+        precision=precision.value,
         seed=seed,
     )
     tensors = model.tensors()

@@ -37,7 +37,13 @@ def main(config: EvaluateConfig) -> None:
     weights = read_weights(config, path, info, num_classes=len(dataset.classes))
     team, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
     with open_session(team, folder.path, members), recorded(folder, by=team):
-        model = build_model(config.model, num_classes=len(dataset.classes), seed=config.seed, weights=weights)
+        model = build_model(
+            config.model,
+            num_classes=len(dataset.classes),
+            precision=config.precision,
+            seed=config.seed,
+            weights=weights,
+        )
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )

@@ -13,6 +13,7 @@ from segnext import complexity
 from segnext.config import TrainConfig, to_yaml
 from segnext.data.datasets import Dataset, Sample, check_labels
 from segnext.evaluation.checkpoint import CheckpointInfo
+from segnext.models.precision import Precision
 from segnext.parallel.session import open_session
 from segnext.parallel.world import current_world
 from segnext.tracking.images import ValidationImage
@@ -46,7 +47,9 @@ def main(config: TrainConfig) -> None:
 
     team, folder, members = ranks.assemble(config, open_folder, console)
     with open_session(team, folder.path, members) as log:
-        model = build.build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
+        model = build.build_model(
+            config.model, num_classes=num_classes, precision=config.precision, seed=config.seed, weights=weights
+        )
         run = ranks.Run(config, team, folder, log, resume=team.agree(resumed is not None))
         figures = fit(run, model, training_set, validation_set)
 
@@ -62,12 +65,14 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
     from segnext.training.checkpoints import Checkpoints
     from segnext.training.interrupt import Interrupted
     from segnext.training.loop import train
+    from segnext.training.loss_scale import LossScale
 
     config, team, classes = run.config, run.team, training_set.classes
     settings = build.inference_settings(config.dataset, config.evaluation)
     optimiser = build.build_optimiser(config.schedule, model)
     info = CheckpointInfo(config.model.name, config.dataset.name, classes, config.model.ham.rank or 0, settings)
-    checkpoints = Checkpoints(run.folder.checkpoints, model, optimiser, info=info, team=team)
+    loss_scale = LossScale() if config.precision is Precision.fp16 else None
+    checkpoints = Checkpoints(run.folder.checkpoints, model, optimiser, info=info, team=team, loss_scale=loss_scale)
     first_iteration = checkpoints.restore() if run.resume else checkpoints.begin()
     tracker = build.tracker(config, run.folder, classes, first_iteration) if team.leads else RankLog(run.log)
 
@@ -100,6 +105,7 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
                 save=checkpoints.save_latest,
                 micro_batch=config.schedule.micro_batch,
                 team=team,
+                loss_scale=loss_scale,
             )
         except Interrupted as stop:
             tracker.finish("interrupted", exit_reason=stop.signal_name)

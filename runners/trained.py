@@ -60,7 +60,9 @@ def load_model(config: CommonConfig, path: Path, info: CheckpointInfo | None, *,
     """The model of ``config.model`` with the weights of ``path``; WeightsError unless they fit completely."""
     backend.start(config.device.value, announce=print)
     weights = read_weights(config, path, info, num_classes=num_classes)
-    return build_model(config.model, num_classes=num_classes, seed=config.seed, weights=weights)
+    return build_model(
+        config.model, num_classes=num_classes, precision=config.precision, seed=config.seed, weights=weights
+    )
 
 
 def open_run_folder(config: CommonConfig, name: str) -> RunFolder:

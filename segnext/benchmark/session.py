@@ -32,6 +32,7 @@ class Session:
     Attributes:
         model: tiny, small, base or large.
         batch, crop: images at a time, and their (height, width).
+        precision: ours; PyTorch's is in its settings.
         rounds: (warm-up, repeats).
         torch_settings: PyTorch's contestants; empty: we run alone.
         progress: called with the workload, the rounds done and their total.
@@ -44,6 +45,7 @@ class Session:
     batch: int
     crop: tuple[int, int]
     nmf_rank: int | None
+    precision: str
     rounds: tuple[int, int]
     torch_settings: Sequence[str]
     progress: Callable[[str, int, int], None]
@@ -58,7 +60,7 @@ class Session:
         from segnext.models.segmenter import create_model
         from segnext.training.optimiser import AdamW, parameter_groups
 
-        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank)
+        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank, precision=self.precision)
         parameters = model.parameters_to_train()
         groups = parameter_groups(parameters)
         images, labels = random_batch(self.batch, self.crop, self.num_classes)
@@ -70,7 +72,7 @@ class Session:
         """Labels at full resolution of random images, evaluation mode."""
         from segnext.models.segmenter import create_model
 
-        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank)
+        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
         self._network("inference", Inference(model, images), [])
 

@@ -24,6 +24,7 @@ from segnext.config.groups import (
 )
 from segnext.config.ranges import require
 from segnext.errors import ConfigError
+from segnext.models.precision import Precision
 from segnext.models.variants import get_variant
 
 __all__ = [
@@ -52,6 +53,7 @@ class CommonConfig:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     seed: int = 0
     device: Device = Device.auto
+    precision: Precision = Precision.fp32  # of convolutions: fp32, tf32, bf16 or fp16
     workers: int = 2  # processes that load images; 0: none
     output_dir: str = "outputs"
     run_folder: Optional[str] = None  # null: a new one below output_dir
@@ -122,7 +124,9 @@ class BenchmarkConfig(SharedConfig):
 
     def check(self) -> None:
         super().check()
-        self.what = [self.what] if isinstance(self.what, str) else list(self.what)
+        if isinstance(self.what, str):
+            self.what = [what.strip() for what in self.what.split(",")]
+        self.what = list(self.what)
         for what in self.what:
             require(what in BENCHMARKS, "what", what, f"one of {', '.join(BENCHMARKS)}, or what=[train,inference]")
         if (self.ranks or 1) > 1:

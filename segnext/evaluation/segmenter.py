@@ -56,6 +56,7 @@ class Segmenter:
         mode: str | None = None,
         nmf_rank: int | None = None,
         device: str = "auto",
+        precision: str = "fp32",
         seed: int = 0,
     ) -> Segmenter:
         """Loads a weights file, the best checkpoint of a run folder, or a published one (``zoo:tiny_ade``).
@@ -68,6 +69,7 @@ class Segmenter:
             mode: ``ss`` or ``ms``, overrides that of the settings.
             nmf_rank: number of NMF bases; the checkpoint's own, else that of the model size, by default.
             device: ``auto``, ``cpu`` or ``cuda``.
+            precision: fp32, tf32, bf16 or fp16, of the convolutions.
             seed: of the random bases.
 
         Raises:
@@ -85,7 +87,7 @@ class Segmenter:
         from segnext.models.segmenter import create_model
         from segnext.weights.loading import load_weights
 
-        network = create_model(model, num_classes=len(classes), nmf_rank=nmf_rank)
+        network = create_model(model, num_classes=len(classes), nmf_rank=nmf_rank, precision=precision)
         load_weights(network, file)
         settings = settings or InferenceSettings()
         return cls(network, classes, settings=replace(settings, mode=mode) if mode else settings, seed=seed)

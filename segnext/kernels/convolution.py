@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext import backend
+from segnext.kernels.rounding import cast
 
 __all__ = ["conv", "conv_reference"]
 
@@ -42,18 +43,18 @@ def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, paddi
     """Convolves all channels with each filter.
 
     Args:
-        x: (B,C,H,W); another type than float32 takes the plain operator.
-        weight: (K,C,kh,kw) float32.
-        bias: (K,) float32, or None.
+        x: (B,C,H,W) float32, bfloat16 or float16.
+        weight: (K,C,kh,kw) of the same type.
+        bias: (K,) of the same type, or None.
         stride, padding: of rows and columns.
 
     Returns:
-        (B, K, (H + 2·padding − kh)//stride + 1, likewise W) float32.
+        (B, K, (H + 2·padding − kh)//stride + 1, likewise W) of the same type; sums are float32, whatever it is.
     """
-    if jt.flags.use_cuda or x.dtype != "float32" or weight.dtype != "float32":
+    if jt.flags.use_cuda:
         return conv_reference(x, weight, bias, stride=stride, padding=padding)
-    parameters = [weight] if bias is None else [weight, bias]
-    return _Convolution(stride, padding)(x, *parameters)
+    arguments = [cast(each, "float32") for each in (x, weight, bias) if each is not None]
+    return cast(_Convolution(stride, padding)(*arguments), x.dtype)
 
 
 def conv_reference(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, padding: int = 0) -> Var:

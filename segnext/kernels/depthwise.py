@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext import backend
+from segnext.kernels.rounding import cast
 
 __all__ = ["depthwise_conv", "depthwise_reference"]
 
@@ -72,7 +73,7 @@ def depthwise_conv(x: Var, weight: Var, bias: Var) -> Var:
         return depthwise_reference(x, weight, bias)
     if jt.flags.use_cuda or x.dtype == "float32":
         return _DepthwiseConv.apply(x, weight, bias)
-    return _DepthwiseConv.apply(x.float32(), weight, bias).cast(x.dtype)  # the CPU's kernels know float32 alone
+    return cast(_DepthwiseConv.apply(cast(x, "float32"), weight, bias), x.dtype)  # the CPU's kernels know float32 alone
 
 
 def depthwise_reference(x: Var, weight: Var, bias: Var) -> Var:

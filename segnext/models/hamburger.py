@@ -13,8 +13,10 @@ from segnext import backend
 from segnext.errors import ConfigError
 from segnext.kernels.nmf import factorise
 from segnext.kernels.resize import resize
+from segnext.kernels.rounding import cast
+from segnext.models.activations import relu, total
 from segnext.models.draws import Draws
-from segnext.models.layers import Conv, Dropout2d, GroupNorm, float32
+from segnext.models.layers import Conv, Dropout2d, GroupNorm
 
 __all__ = ["NMF2D", "LightHamHead"]
 
@@ -51,8 +53,8 @@ class LightHamHead(Module):
     def execute(self, stages: list[Var]) -> Var:
         size = tuple(stages[0].shape[2:])
         x = jt.concat([resize(stage, size) for stage in stages], dim=1)
-        x = nn.relu(self.squeeze(x))
-        x = nn.relu(self.align(self.hamburger(x)))
+        x = relu(self.squeeze(x))
+        x = relu(self.align(self.hamburger(x)))
         return self.conv_seg(self.dropout(x))
 
 
@@ -65,7 +67,7 @@ class Hamburger(Module):
         self.ham_out = ConvNorm(channels, channels)
 
     def execute(self, x: Var) -> Var:
-        return nn.relu(x + self.ham_out(self.ham(float32(nn.relu(self.ham_in(x))))))
+        return relu(total(x, self.ham_out(self.ham(cast(relu(self.ham_in(x)), "float32")))))
 
 
 class ConvNorm(Module):

@@ -13,6 +13,7 @@ import numpy as np
 from segnext import backend
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
+from segnext.kernels.rounding import cast
 from segnext.models.draws import Draws
 from segnext.parallel.averaging import average
 
@@ -24,8 +25,6 @@ __all__ = [
     "Dropout2d",
     "GroupNorm",
     "LayerNorm",
-    "as_type",
-    "float32",
 ]
 
 jt = backend.start()
@@ -33,15 +32,6 @@ Module: Any = jt.Module
 Var = Any
 
 EPSILON = 1e-5
-
-
-def as_type(x: Var, dtype: str) -> Var:
-    """``x`` itself where it is of ``dtype`` already; gradients come back in the type of ``x``."""
-    return x if x.dtype == dtype else x.cast(dtype)
-
-
-def float32(x: Var) -> Var:
-    return as_type(x, "float32")
 
 
 class Conv(Module):
@@ -59,9 +49,9 @@ class Conv(Module):
 
     def execute(self, x: Var) -> Var:
         dtype = self.compute_type
-        bias = None if self.bias is None else as_type(self.bias, dtype)
-        weight = as_type(self.weight, dtype)
-        return conv(as_type(x, dtype), weight, bias, stride=self.stride, padding=self.padding)
+        bias = None if self.bias is None else cast(self.bias, dtype)
+        weight = cast(self.weight, dtype)
+        return conv(cast(x, dtype), weight, bias, stride=self.stride, padding=self.padding)
 
 
 class BatchNorm(Module):
@@ -81,7 +71,7 @@ class BatchNorm(Module):
         self.running_var = jt.ones(channels).stop_grad()
 
     def execute(self, x: Var) -> Var:
-        return as_type(self._normalise(float32(x)), self.compute_type)
+        return cast(self._normalise(cast(x, "float32")), self.compute_type)
 
     def _normalise(self, x: Var) -> Var:
         dims = [0, 2, 3]
@@ -108,7 +98,7 @@ class LayerNorm(Module):
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var) -> Var:
-        x = float32(x)
+        x = cast(x, "float32")
         centred = x - x.mean([1]).broadcast(x, [1])
         scale = 1 / jt.sqrt((centred * centred).mean([1]) + EPSILON)
         weight, bias = self.weight.broadcast(x, [0, 2, 3]), self.bias.broadcast(x, [0, 2, 3])
@@ -127,13 +117,13 @@ class GroupNorm(Module):
 
     def execute(self, x: Var) -> Var:
         b, c, h, w = x.shape
-        x = float32(x)
+        x = cast(x, "float32")
         grouped = x.reshape((b, self.groups, c // self.groups * h * w))
         centred = grouped - grouped.mean([2]).broadcast(grouped, [2])
         scale = 1 / jt.sqrt((centred * centred).mean([2]) + EPSILON)
         normal = (centred * scale.broadcast(grouped, [2])).reshape(x.shape)
         normal = normal * self.weight.broadcast(x, [0, 2, 3]) + self.bias.broadcast(x, [0, 2, 3])
-        return as_type(normal, self.compute_type)
+        return cast(normal, self.compute_type)
 
 
 class DepthwiseConv(Module):
@@ -146,7 +136,7 @@ class DepthwiseConv(Module):
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var) -> Var:
-        return depthwise_conv(as_type(x, self.compute_type), self.weight, self.bias)
+        return depthwise_conv(cast(x, self.compute_type), self.weight, self.bias)
 
 
 class DropPath(Module):
@@ -164,7 +154,7 @@ class DropPath(Module):
             return x
         keep = 1 - self.rate
         scale = np.floor(keep + self._draws.uniform(1, 1, 1)) / keep
-        return x * as_type(jt.array(scale.astype(np.float32)), x.dtype)
+        return x * jt.array(scale.astype(np.float32))
 
 
 class Dropout2d(Module):
@@ -178,4 +168,4 @@ class Dropout2d(Module):
         if self.rate == 0 or not self.is_training():
             return x
         scale = (self._draws.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
-        return x * as_type(jt.array(scale.astype(np.float32)), x.dtype)
+        return cast(cast(x, "float32") * jt.array(scale.astype(np.float32)), x.dtype)

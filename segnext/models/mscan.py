@@ -12,8 +12,10 @@ import numpy as np
 
 from segnext import backend
 from segnext.kernels.attention import attend
+from segnext.kernels.rounding import cast
+from segnext.models.activations import gelu, product, total
 from segnext.models.draws import Draws
-from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm, as_type, float32
+from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
@@ -67,13 +69,20 @@ class Stem(Module):
         self.proj = nn.Sequential(
             Conv(3, half, 3, stride=2, padding=1),
             BatchNorm(half),
-            nn.GELU(),
+            GELU(),
             Conv(half, channels, 3, stride=2, padding=1),
             BatchNorm(channels),
         )
 
     def execute(self, x: Var) -> Var:
         return self.proj(x)
+
+
+class GELU(Module):
+    """A place in the stem's numbered layers."""
+
+    def execute(self, x: Var) -> Var:
+        return gelu(x)
 
 
 class PatchEmbed(Module):
@@ -101,9 +110,9 @@ class Block(Module):
 
     def execute(self, x: Var) -> Var:
         dims = [0, 2, 3]
-        x = float32(x)  # the sums too: see precision.py
-        x = x + self.drop_path(float32(self.attn(self.norm1(x))) * self.layer_scale_1.broadcast(x, dims))
-        return x + self.drop_path(float32(self.mlp(self.norm2(x))) * self.layer_scale_2.broadcast(x, dims))
+        x = cast(x, "float32")  # the sums too: see precision.py
+        x = x + self.drop_path(cast(self.attn(self.norm1(x)), "float32") * self.layer_scale_1.broadcast(x, dims))
+        return x + self.drop_path(cast(self.mlp(self.norm2(x)), "float32") * self.layer_scale_2.broadcast(x, dims))
 
 
 class SpatialAttention(Module):
@@ -111,12 +120,11 @@ class SpatialAttention(Module):
 
     def __init__(self, channels: int) -> None:
         self.proj_1 = Conv(channels, channels, 1)
-        self.activation = nn.GELU()
         self.spatial_gating_unit = SpatialGatingUnit(channels)
         self.proj_2 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return self.proj_2(self.spatial_gating_unit(self.activation(self.proj_1(x)))) + x
+        return total(self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x)))), x)
 
 
 class SpatialGatingUnit(Module):
@@ -131,10 +139,10 @@ class SpatialGatingUnit(Module):
 
     def execute(self, x: Var) -> Var:
         layers = [self.conv0, *(getattr(self, f"conv{i}_{turn}") for i in range(len(STRIPS)) for turn in (1, 2))]
-        total = attend(
-            as_type(x, self.conv0.compute_type), [layer.weight for layer in layers], [layer.bias for layer in layers]
+        maps = attend(
+            cast(x, self.conv0.compute_type), [layer.weight for layer in layers], [layer.bias for layer in layers]
         )
-        return self.conv3(total) * x
+        return product(self.conv3(maps), x)
 
 
 class MLP(Module):
@@ -143,11 +151,10 @@ class MLP(Module):
     def __init__(self, channels: int, hidden: int) -> None:
         self.fc1 = Conv(channels, hidden, 1)
         self.dwconv = DepthwiseMixing(hidden)
-        self.act = nn.GELU()
         self.fc2 = Conv(hidden, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return self.fc2(self.act(self.dwconv(self.fc1(x))))
+        return self.fc2(gelu(self.dwconv(self.fc1(x))))
 
 
 class DepthwiseMixing(Module):

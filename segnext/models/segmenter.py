@@ -7,10 +7,10 @@ from typing import Any
 
 from segnext import backend
 from segnext.errors import ConfigError
+from segnext.kernels.rounding import cast
 from segnext.models.draws import Draws, Seed
 from segnext.models.hamburger import LightHamHead
 from segnext.models.initialisation import initial_value
-from segnext.models.layers import float32
 from segnext.models.mscan import MSCAN
 from segnext.models.precision import Precision
 from segnext.models.variants import Variant, get_variant
@@ -52,7 +52,7 @@ class SegNeXt(Module):
 
     def execute(self, images: Var) -> Var:
         self._draws.start(images.shape[0], training=self.is_training())
-        return float32(self.decode_head(self.backbone(images)[1:]))
+        return cast(self.decode_head(self.backbone(images)[1:]), "float32")
 
     def seed_draws(self, seeds: Sequence[Seed] | None) -> None:
         """Makes drop path, dropout and NMF bases of the coming passes functions of one seed per image."""

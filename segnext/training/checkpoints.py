@@ -2,8 +2,8 @@
 
 latest.safetensors          weights after the latest saved iteration
 best.safetensors            weights of the best evaluation
-latest.resume.safetensors   weights, both moments and the iteration: everything that resuming needs, in one file,
-                            so that no crash between two writes can mix two iterations
+latest.resume.safetensors   weights, both moments, the iteration, a loss scale: all that resuming needs, in one file, so
+                            that no crash between two writes can mix two iterations
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from segnext.errors import WeightsError
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.parallel.team import Team
 from segnext.parallel.world import World
+from segnext.training.loss_scale import LossScale
 from segnext.training.optimiser import AdamW
 from segnext.weights.saving import save_weights
 
@@ -33,6 +34,7 @@ class Checkpoints:
     Args:
         info: what the weights files say about themselves; iteration and mIoU are filled in.
         team: rank 0 of it reads and writes, the others get from it what it has read.
+        loss_scale: part of the state where there is one.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Checkpoints:
         info: CheckpointInfo,
         *,
         team: Team | None = None,
+        loss_scale: LossScale | None = None,
     ) -> None:
         self._folder = folder
         self._model = model
         self._optimiser = optimiser
         self._info = info
         self._team = team or Team(World())
+        self._loss_scale = loss_scale
         self._best: float | None = None
 
     @property
@@ -61,7 +65,9 @@ class Checkpoints:
             return
         arrays = {_MODEL + name: var.numpy() for name, var in self._model.tensors().items()}
         arrays |= self._optimiser.state()
-        progress = {"iteration": iteration, "steps": self._optimiser.steps}
+        progress: dict[str, Any] = {"iteration": iteration, "steps": self._optimiser.steps}
+        if self._loss_scale:
+            progress |= self._loss_scale.state()
         save_weights(arrays, self.resume_file, metadata=progress)
         self._save("latest.safetensors", iteration)
 
@@ -92,6 +98,8 @@ class Checkpoints:
         self._team.spread(self._optimiser.moments())
         self._optimiser.steps = self._team.agree(self._optimiser.steps)
         self._best = self._team.agree(self._best)
+        if self._loss_scale:
+            self._loss_scale.load_state(self._team.agree(self._loss_scale.state()))
         return iteration
 
     def _read(self) -> int:
@@ -111,6 +119,8 @@ class Checkpoints:
         for name, var in tensors.items():
             var.assign(np.ascontiguousarray(stored[name]))
         self._optimiser.load_state(arrays, steps=steps)
+        if self._loss_scale and "loss_scale" in metadata:  # missing if the run was of another precision so far
+            self._loss_scale.load_state(metadata)
         best = self._folder / "best.safetensors"
         self._best = info.mIoU if best.is_file() and (info := CheckpointInfo.read(best)) else None
         return iteration

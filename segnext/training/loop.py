@@ -15,6 +15,7 @@ from segnext.parallel.team import Team
 from segnext.parallel.world import World
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import segmentation_loss
+from segnext.training.loss_scale import LossScale
 from segnext.training.optimiser import AdamW
 from segnext.training.schedule import Intervals
 
@@ -49,6 +50,7 @@ def train(
     save: Callable[[int], None],
     micro_batch: int | None = None,
     team: Team | None = None,
+    loss_scale: LossScale | None = None,
 ) -> None:
     """Trains ``model`` on ``batches`` to their end, together with the other ranks of ``team`` and in step with them.
 
@@ -60,6 +62,7 @@ def train(
             once a signal has come.
         micro_batch: images per forward and backward pass; None takes a batch in one.
         team: the ranks, each of which has its own part of every batch; None trains in this process alone.
+        loss_scale: for float16; a step whose gradients are not finite is left out.
 
     Raises:
         DivergenceError: the loss is no longer finite, or has become zero.
@@ -72,17 +75,22 @@ def train(
         for batch in batches:
             done = batch.iteration + 1
             lr = learning_rate(batch.iteration)
-            loss = _accumulate(model, optimiser, batch, seed=seed, micro_batch=micro_batch)
+            factor = loss_scale.value if loss_scale else 1.0
+            loss = _accumulate(model, optimiser, batch, seed=seed, micro_batch=micro_batch, loss_factor=factor)
             log_now = intervals.due(intervals.log, done)
-            if log_now:
+            if log_now or loss_scale:
                 norm = optimiser.gradient_norm()
-            optimiser.step(lr)
+            if loss_scale and not loss_scale.update(float(norm.item())):
+                optimiser.forget_gradients()
+            else:
+                optimiser.step(lr)
             jt.sync_all()
             signals.received = team.highest(signals.received or 0) or None
             team.watchdog.alive(f"training after iteration {done}")
             meter.add(loss, images=len(batch.images))
             if log_now:
-                log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())})
+                scale = {"train/loss_scale": factor} if loss_scale else {}
+                log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item()), **scale})
             evaluate_now = intervals.due(intervals.evaluation, done)
             if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
                 meter.check(done)
@@ -96,8 +104,14 @@ def train(
                 meter.restart_clock()
 
 
-def _accumulate(model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_batch: int | None) -> Any:
-    """Gathers the gradients of a batch, over all ranks, in the optimiser; returns its loss (1,)."""
+def _accumulate(
+    model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_batch: int | None, loss_factor: float
+) -> Any:
+    """Gathers the gradients of a batch, over all ranks, in the optimiser, by way of a multiple of its loss.
+
+    Returns:
+        The loss (1,).
+    """
     total, size = None, len(batch.images)
     step = micro_batch or size
     for first in range(0, size, step):
@@ -106,10 +120,12 @@ def _accumulate(model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_
         logits = model(jt.array(batch.images[part]))
         share = len(batch.images[part]) / size
         loss = segmentation_loss(logits, jt.array(batch.labels[part].astype("int32"))) * share
-        optimiser.backward(loss)
+        optimiser.backward(loss if loss_factor == 1 else loss * loss_factor)
         loss = loss.stop_grad()
         total = loss if total is None else total + loss
     optimiser.average_gradients()
+    if loss_factor != 1:
+        optimiser.scale_gradients(1 / loss_factor)
     return average(total)
 
 

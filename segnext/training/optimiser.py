@@ -95,6 +95,14 @@ class AdamW:
         """Replaces the gathered gradients by their means over all ranks."""
         self._gradients = average_all(self._gradients)
 
+    def scale_gradients(self, factor: float) -> None:
+        """Multiplies all gathered gradients by ``factor``."""
+        self._gradients = {name: gradient * factor for name, gradient in self._gradients.items()}
+
+    def forget_gradients(self) -> None:
+        """Leaves out a step."""
+        self._gradients = {}
+
     def gradient_norm(self) -> Var:
         """L2 norm of all gathered gradients together, shape (1,)."""
         return jt.sqrt(sum((gradient * gradient).sum() for gradient in self._gradients.values()))
