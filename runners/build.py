@@ -240,6 +240,7 @@ def build_model(
         nmf_rank=config.ham.rank,
         nmf_gradient=config.ham.gradient.value,
         precision=precision.value,
+        recompute=config.recompute,
         seed=seed,
     )
     tensors = model.tensors()

@@ -109,6 +109,7 @@ class ModelConfig:
     dropout: float = 0.1
     ham: HamConfig = field(default_factory=HamConfig)
     pretrained: Optional[str] = None  # backbone weights: auto (published), a path, or null (from scratch)
+    recompute: bool = False  # less memory for up to a third more time: blocks are computed again for the gradients
     head: Head = Head.keep  # new: re-draw the classifier when a checkpoint has other classes
     paper: dict[str, PaperFigures] = field(default_factory=dict)
 

@@ -6,6 +6,8 @@ Jittor's own activations compare half types with float32 constants, which does n
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 from typing import Any
 
 from segnext import backend
@@ -35,7 +37,8 @@ def product(x: Var, y: Var) -> Var:
 
 def total(*parts: Var) -> Var:
     """The sum of arrays of the same shape and type, rounded once."""
-    return cast(sum(cast(part, "float32") for part in parts), parts[0].dtype)
+    wide = (cast(part, "float32") for part in parts)
+    return cast(reduce(add, wide), parts[0].dtype)
 
 
 class _Product(Function):

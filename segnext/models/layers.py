@@ -18,6 +18,7 @@ from segnext.models.draws import Draws
 from segnext.parallel.averaging import average
 
 __all__ = [
+    "BUFFERS",
     "BatchNorm",
     "Conv",
     "DepthwiseConv",
@@ -31,6 +32,7 @@ jt = backend.start()
 Module: Any = jt.Module
 Var = Any
 
+BUFFERS = ("running_mean", "running_var")  # of the norms: not trained, though Jittor counts them as parameters
 EPSILON = 1e-5
 
 
@@ -62,6 +64,7 @@ class BatchNorm(Module):
     """
 
     compute_type = "float32"
+    tracking = True  # of the running statistics, in training mode
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         self.momentum = momentum
@@ -83,9 +86,10 @@ class BatchNorm(Module):
         mean = average(x.mean(dims))
         centred = x - mean.broadcast(x, dims)
         variance = average((centred * centred).mean(dims))
-        unbiased = variance * (count / max(count - 1, 1))
-        self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
-        self.running_var.update(self.running_var + (unbiased - self.running_var) * self.momentum)
+        if self.tracking:
+            unbiased = variance * (count / max(count - 1, 1))
+            self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
+            self.running_var.update(self.running_var + (unbiased - self.running_var) * self.momentum)
         scale = self.weight / jt.sqrt(variance + EPSILON)
         return centred * scale.broadcast(x, dims) + self.bias.broadcast(x, dims)
 

@@ -16,6 +16,7 @@ from segnext.kernels.rounding import cast
 from segnext.models.activations import gelu, product, total
 from segnext.models.draws import Draws
 from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
+from segnext.models.recompute import recomputed
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
@@ -37,7 +38,9 @@ def drop_path_rates(depths: Sequence[int], rate: float) -> list[float]:
 class MSCAN(Module):
     """Maps images (B,3,H,W) to the maps of its stages: (B, embed_dims[i], ⌈H/2^(i+2)⌉, ⌈W/2^(i+2)⌉) for i = 0…3."""
 
-    def __init__(self, variant: Variant, *, drop_path: float, draws: Draws) -> None:
+    def __init__(self, variant: Variant, *, drop_path: float, draws: Draws, recompute: bool = False) -> None:
+        self._draws = draws
+        self._recompute = recompute
         rates = iter(drop_path_rates(variant.depths, drop_path))
         channels_in = 3
         for stage, (channels, depth, ratio) in enumerate(
@@ -55,7 +58,7 @@ class MSCAN(Module):
         for stage in range(1, 5):
             x = getattr(self, f"patch_embed{stage}")(x)
             for block in getattr(self, f"block{stage}"):
-                x = block(x)
+                x = recomputed(block, x, draws=self._draws) if self._recompute else block(x)
             x = getattr(self, f"norm{stage}")(x)  # both the output and the input of the next stage
             outputs.append(x)
         return outputs
