@@ -11,6 +11,8 @@ from typing import Any
 
 from segnext import backend
 from segnext.kernels.depthwise import depthwise_conv
+from segnext.kernels.elementwise import total
+from segnext.kernels.rounding import cast
 
 __all__ = ["attend", "attend_reference"]
 
@@ -42,26 +44,24 @@ def attend(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
     """a + Σ column(row(a)), where a is x convolved with the square.
 
     Args:
-        x: (B,C,H,W); another type than float32 takes the operators one by one.
+        x: (B,C,H,W) float32, bfloat16 or float16.
         weights: seven, (C,1,kh,kw): the 5×5, then 1×k and k×1 for k = 7, 11, 21; float32.
         biases: seven, (C,); float32.
 
     Returns:
-        (B,C,H,W).
+        (B,C,H,W) of the type of ``x``.
     """
-    if jt.flags.use_cuda or x.dtype != "float32":
+    if jt.flags.use_cuda:
         return attend_reference(x, weights, biases)
-    return _Attend()(x, *weights, *biases)
+    return cast(_Attend()(cast(x, "float32"), *weights, *biases), x.dtype)
 
 
 def attend_reference(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
     """The same, convolution by convolution: what the kernels are tested against."""
     base = depthwise_conv(x, weights[0], biases[0])
-    total = base
-    for i in range(1, len(weights), 2):
-        row = depthwise_conv(base, weights[i], biases[i])
-        total = total + depthwise_conv(row, weights[i + 1], biases[i + 1])
-    return total
+    rows = [depthwise_conv(base, weights[i], biases[i]) for i in range(1, len(weights), 2)]
+    columns = [depthwise_conv(row, weights[2 * i + 2], biases[2 * i + 2]) for i, row in enumerate(rows)]
+    return total(base, *columns)
 
 
 class _Attend(Function):

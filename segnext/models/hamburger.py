@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.errors import ConfigError
+from segnext.kernels.elementwise import relu, total
 from segnext.kernels.nmf import factorise
 from segnext.kernels.resize import resize
 from segnext.kernels.rounding import cast
-from segnext.models.activations import relu, total
 from segnext.models.draws import Draws
 from segnext.models.layers import Conv, Dropout2d, GroupNorm
 

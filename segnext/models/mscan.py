@@ -12,8 +12,8 @@ import numpy as np
 
 from segnext import backend
 from segnext.kernels.attention import attend
+from segnext.kernels.elementwise import gelu, product, total
 from segnext.kernels.rounding import cast
-from segnext.models.activations import gelu, product, total
 from segnext.models.draws import Draws
 from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
 from segnext.models.recompute import recomputed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.activations import gelu, relu
+from segnext.kernels.elementwise import gelu, relu
 
 jt = backend.start()
 X = np.linspace(-6, 6, 241, dtype=np.float32)  # with 0
