@@ -54,7 +54,9 @@ def runner(
                 try:
                     config = schemas.resolve(composed, schema)
                     ranks = _ranks_to_start(name, config)
-                    codes.append((launch(sys.orig_argv, ranks) if ranks else function(config)) or 0)
+                    codes.append(
+                        (launch([sys.executable, *sys.orig_argv[1:]], ranks) if ranks else function(config)) or 0
+                    )
                 except SegNeXtError as error:  # kept from Hydra, which would announce it with a traceback
                     errors.append(error)
                 except KeyboardInterrupt:

@@ -86,7 +86,7 @@ def _complete(folder: Path, pids: dict[int, int], first_dead: int | None, stoppe
         return
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        run.complete_status(status, "interrupted", exit_reason=f"{name}, and killed before it could save")
+        run.complete_status(status, "interrupted", exit_reason=f"{name}, before it could save")
         return
     time.sleep(_LAST_WORDS_SECONDS)
     rank = first_dead or 0

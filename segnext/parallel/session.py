@@ -8,6 +8,7 @@ import signal
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from segnext.errors import SegNeXtError
@@ -59,11 +60,18 @@ def open_session(team: Team, folder: Path, members: list[Member]) -> Iterator[IO
 
 @contextlib.contextmanager
 def _stops_noticed() -> Iterator[None]:
-    """Turns signals that would end the process at once, and unnoticed by the guardian, into KeyboardInterrupt."""
+    """Outside of training, where there is nothing to save, lets a stop end the process after the guardian knows of it.
+
+    An exception from a signal's handler would surface anywhere inside Jittor, as an error of another kind.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os._exit(128 + number)
+
     before = {number: signal.getsignal(number) for number in STOPS}
     for number, handler in before.items():
-        if handler is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+        if handler in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, end)
     try:
         yield
     finally:

@@ -75,6 +75,11 @@ class Training:
         log = self.folder / "ranks" / "1.log"
         self._until(lambda: log.is_file() and f"iteration {iterations} " in log.read_text())
 
+    def wait_for_start(self) -> None:
+        """Until both ranks have opened their logs; their models are built then."""
+        logs = [self.folder / "ranks" / f"{rank}.log" for rank in (0, 1)]
+        self._until(lambda: all(log.is_file() and "process" in log.read_text() for log in logs))
+
     def pids(self) -> list[int]:
         """Of the ranks."""
         return [int(pid) for pid in re.findall(r"process (\d+)", (self.folder / "ranks" / "0.log").read_text())]

@@ -108,6 +108,16 @@ def test_a_stop_saves_one_checkpoint_with_which_one_process_goes_on(
     assert status.state == "finished"
 
 
+def test_a_stop_before_the_first_iteration_ends_at_once_and_marks_the_run(start: Start) -> None:
+    training = start("slow")
+    training.wait_for_start()
+    training.process.send_signal(signal.SIGTERM)
+    assert training.end(within=15) == 128 + signal.SIGTERM
+    assert training.survivors(within=5) == []
+    status = RunFolder(training.folder).read_status()
+    assert status is None or status.state == "interrupted"
+
+
 def test_mpirun_stopped_without_time_to_save_leaves_an_interrupted_run_and_no_process(start: Start) -> None:
     training = start("slow", by_mpirun=True)
     training.wait_for(3)
