@@ -31,7 +31,7 @@ import numpy as np
 
 from segnext.cuda import environment
 from segnext.cuda.bring_up import find_cuda, prepare
-from segnext.cuda.driver import NoDriver
+from segnext.cuda.driver import NoDriver, read_card
 from segnext.errors import BackendError
 from segnext.parallel.gpus import assign_gpu, present_gpus
 from segnext.parallel.world import current_world, enter_mpi, leave_mpi
@@ -80,7 +80,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     enter_mpi(world, os.environ)
     os.environ["cc_path"] = _find_compiler()  # Jittor sets it too; a child process must not see other settings
     os.environ["python_config_path"] = str(_python_config())
-    os.environ["cache_name"] = _cache_name()
+    os.environ["cache_name"] = _cache_name(chosen)
     # OpenMP threads that spin at every barrier cost a factor of 4 as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _move_stderr(log or home() / "jittor.log")
@@ -261,14 +261,16 @@ def _link(link: Path, target: Path) -> None:
     os.replace(temporary, link)
 
 
-def _cache_name() -> str:
+def _cache_name(device: str) -> str:
     """A compile cache of our own for these settings, so that no other program's compile flags disturb it.
 
-    Otherwise Jittor names its cache after the git branch of the folder it is installed in.
+    Otherwise Jittor names its cache after the git branch of the folder it is installed in. For a GPU the cache is also of
+    its compute capability: what was compiled for one does not run on another.
     """
     include = sysconfig.get_paths()["include"]
     settings = "\n".join([sys.version, include, *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)])
-    return f"segnext-{zlib.crc32(settings.encode()):08x}"
+    name = f"segnext-{zlib.crc32(settings.encode()):08x}"
+    return name if device == "cpu" else "{}-sm{}{}".format(name, *read_card().capability)
 
 
 def _compile_core(stamp: Path, announce: Callable[[str], None] | None, device: str) -> None:

@@ -16,6 +16,7 @@ from segnext.parallel.world import World
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import segmentation_loss
 from segnext.training.loss_scale import LossScale
+from segnext.training.memory import memory_gib, out_of_memory_explained
 from segnext.training.optimiser import AdamW
 from segnext.training.schedule import Intervals
 
@@ -71,7 +72,7 @@ def train(
     team = team or Team(World())
     meter = _Meter(team.size)
     model.train()
-    with StopSignals() as signals:
+    with StopSignals() as signals, out_of_memory_explained():
         for batch in batches:
             done = batch.iteration + 1
             lr = learning_rate(batch.iteration)
@@ -90,7 +91,16 @@ def train(
             meter.add(loss, images=len(batch.images))
             if log_now:
                 scale = {"train/loss_scale": factor} if loss_scale else {}
-                log(done, {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item()), **scale})
+                log(
+                    done,
+                    {
+                        **meter.read(done),
+                        "train/lr": lr,
+                        "train/grad_norm": float(norm.item()),
+                        **scale,
+                        **memory_gib(),
+                    },
+                )
             evaluate_now = intervals.due(intervals.evaluation, done)
             if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
                 meter.check(done)
@@ -100,6 +110,7 @@ def train(
                 if evaluate_now:
                     model.eval()
                     evaluate(done, partial(signals.raise_if_received, done))
+                    backend.release_memory()  # blocks of the sizes of the validation images
                     model.train()
                 meter.restart_clock()
 

@@ -174,3 +174,10 @@ def test_what_stands_in_the_way_is_named_with_its_cure(
     problem = machine.problem(**settings)
     for word in words:
         assert word in problem
+
+
+def test_cards_of_different_capability_have_caches_of_their_own(machine: Machine) -> None:
+    names = "from segnext import backend; print(backend._cache_name('cpu'), backend._cache_name('cuda'))"
+    (cpu, old), (cpu_again, new) = (machine.run(names, FAKE_CAPABILITY=c).split() for c in (80, 90))
+    assert cpu == cpu_again
+    assert (old, new) == (f"{cpu}-sm80", f"{cpu}-sm90")

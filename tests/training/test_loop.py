@@ -222,3 +222,20 @@ def test_a_damaged_resume_file_is_named(tmp_path: Path) -> None:
 def test_a_run_without_a_checkpoint_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="stopped before its first checkpoint"):
         Run(tmp_path).checkpoints.restore()
+
+
+def test_missing_memory_on_the_way_ends_the_training_with_what_to_lower(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def too_large(x: Any) -> Any:
+        raise RuntimeError("Unable to alloc cuda device memory for size 8589934592")
+
+    run.model.execute = too_large
+    with pytest.raises(TrainingError, match=r"schedule.micro_batch"):
+        run.train(0, 2)
+
+
+def test_memory_is_logged(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(0, 2)
+    assert 0 < run.logged[2]["train/device_memory_gib"] <= 1.01 * run.logged[2]["train/device_memory_peak_gib"]
