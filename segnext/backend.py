@@ -264,8 +264,8 @@ def _link(link: Path, target: Path) -> None:
 def _cache_name(device: str) -> str:
     """A compile cache of our own for these settings, so that no other program's compile flags disturb it.
 
-    Otherwise Jittor names its cache after the git branch of the folder it is installed in. For a GPU the cache is also of
-    its compute capability: what was compiled for one does not run on another.
+    Otherwise Jittor names its cache after the git branch of the folder it is installed in. For a GPU the cache is also
+    of its compute capability: what was compiled for one does not run on another.
     """
     include = sysconfig.get_paths()["include"]
     settings = "\n".join([sys.version, include, *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)])

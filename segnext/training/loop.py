@@ -16,7 +16,7 @@ from segnext.parallel.world import World
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import segmentation_loss
 from segnext.training.loss_scale import LossScale
-from segnext.training.memory import memory_gib, out_of_memory_explained
+from segnext.training.memory import MemoryMeter, out_of_memory_explained
 from segnext.training.optimiser import AdamW
 from segnext.training.schedule import Intervals
 
@@ -71,6 +71,7 @@ def train(
     """
     team = team or Team(World())
     meter = _Meter(team.size)
+    memory = MemoryMeter()
     model.train()
     with StopSignals() as signals, out_of_memory_explained():
         for batch in batches:
@@ -90,17 +91,9 @@ def train(
             team.watchdog.alive(f"training after iteration {done}")
             meter.add(loss, images=len(batch.images))
             if log_now:
+                figures = {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())}
                 scale = {"train/loss_scale": factor} if loss_scale else {}
-                log(
-                    done,
-                    {
-                        **meter.read(done),
-                        "train/lr": lr,
-                        "train/grad_norm": float(norm.item()),
-                        **scale,
-                        **memory_gib(),
-                    },
-                )
+                log(done, {**figures, **scale, **memory.read()})
             evaluate_now = intervals.due(intervals.evaluation, done)
             if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
                 meter.check(done)

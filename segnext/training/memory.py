@@ -24,9 +24,9 @@ _OUT_OF_MEMORY = re.compile(
 class MemoryMeter:
     """How much memory is held, now and at most since the start.
 
-    Of a GPU that is Jittor's arrays with the blocks it keeps for more of them, without the one GiB or so of CUDA and its
-    libraries. The blocks are given back at evaluations alone, so that what is held after a step was its peak. On the
-    CPU it is the whole process.
+    Of a GPU that is Jittor's arrays with the blocks it keeps for more of them, without the one GiB or so of CUDA and
+    its libraries. The blocks are given back at evaluations alone, so that what is held after a step was its peak. On
+    the CPU it is the whole process.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from segnext import backend
 from segnext.errors import DivergenceError, TrainingError
-from segnext.training.memory import memory_gib, out_of_memory_explained
+from segnext.training.memory import MemoryMeter, out_of_memory_explained
 
 backend.start()
 
@@ -37,5 +37,5 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
 
 
 def test_memory_now_is_at_most_the_peak_and_more_than_the_libraries_take() -> None:
-    memory = memory_gib()
+    memory = MemoryMeter().read()
     assert 0.03 < memory["train/device_memory_gib"] <= 1.01 * memory["train/device_memory_peak_gib"] < 1000
