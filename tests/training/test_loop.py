@@ -21,6 +21,7 @@ from segnext.evaluation.inference import InferenceSettings
 from segnext.training.checkpoints import Checkpoints
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
+from segnext.training.loss_scale import LossScale
 from segnext.training.optimiser import AdamW, parameter_groups
 from segnext.training.schedule import Intervals
 
@@ -239,3 +240,16 @@ def test_memory_is_logged(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.train(0, 2)
     assert 0 < run.logged[2]["train/device_memory_gib"] <= 1.01 * run.logged[2]["train/device_memory_peak_gib"]
+
+
+def test_the_loss_scale_is_part_of_what_is_resumed(tmp_path: Path) -> None:
+    def checkpoints(scale: LossScale) -> Checkpoints:
+        run = Run(tmp_path)
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, InferenceSettings())
+        return Checkpoints(tmp_path, run.model, run.optimiser, info=info, loss_scale=scale)
+
+    learned, fresh = LossScale(512.0), LossScale()
+    learned.update(1.0)
+    checkpoints(learned).save_latest(3)
+    checkpoints(fresh).restore()
+    assert fresh.state() == learned.state()
