@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from segnext.errors import TrainingError
+from segnext.errors import DivergenceError
 
 __all__ = ["LossScale"]
 
@@ -33,7 +33,7 @@ class LossScale:
         """Takes note of a step's gradient norm; returns whether the step may be taken.
 
         Raises:
-            TrainingError: gradients were not finite even without any scaling.
+            DivergenceError: gradients were not finite even without any scaling.
         """
         if math.isfinite(gradient_norm):
             self.finite_steps += 1
@@ -41,7 +41,7 @@ class LossScale:
                 self.value, self.finite_steps = self.value * 2, 0
             return True
         if self.value <= 1:
-            raise TrainingError(
+            raise DivergenceError(
                 "gradients overflow float16 at any loss scale: take precision=bf16 or fp32, or lower schedule.lr"
             )
         self.value, self.finite_steps = self.value / 2, 0
