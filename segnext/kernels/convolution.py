@@ -1,7 +1,7 @@
 """Convolution with a square stride and padding: the 1×1 convolutions of the blocks and the strided ones between stages.
 
-Through Jittor, oneDNN converts images, weights and results to a layout of its own and back in every call, which costs
-several times the products. On the CPU the operator here multiplies straight from the maps; on CUDA it is Jittor's.
+Through Jittor, oneDNN converts images, weights and results to a layout of its own and back in every call. On the CPU
+the operator here multiplies straight from the maps, and needs no oneDNN; on CUDA it is Jittor's.
 """
 
 from __future__ import annotations
