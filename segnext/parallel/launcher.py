@@ -27,9 +27,17 @@ def mpirun_command(command: Sequence[str], ranks: int) -> list[str]:
 
 
 def ranks_environment() -> dict[str, str]:
-    """This process's environment, with mpirun's leave to work for root, as in a container."""
+    """This process's environment, with mpirun's leave to work for root, as in a container.
+
+    What srun has said to this process as its own single rank would confuse mpirun.
+    """
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PMIX_") or name.startswith("PMIX_MCA_")
+    }
     allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return {**os.environ, **(allowed if os.geteuid() == 0 else {})}
+    return own | (allowed if os.geteuid() == 0 else {})
 
 
 def launch(command: Sequence[str], ranks: int) -> int:

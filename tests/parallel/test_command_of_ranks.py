@@ -11,7 +11,7 @@ from runners import launch
 from segnext.config import BenchmarkConfig, ScheduleConfig, TrainConfig
 from segnext.config.commands import Rival
 from segnext.errors import ConfigError
-from segnext.parallel.launcher import mpirun_command
+from segnext.parallel.launcher import mpirun_command, ranks_environment
 from segnext.parallel.world import World
 from tests.parallel.ranks import needs_mpi
 
@@ -79,6 +79,14 @@ def test_a_batch_that_mpiruns_ranks_cannot_share_is_refused(monkeypatch: pytest.
 def test_ranks_benchmark_only_what_they_share(setting: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         BenchmarkConfig(name="x", ranks=2, **setting).check()  # type: ignore[arg-type]
+
+
+def test_mpirun_is_not_told_that_it_is_a_rank_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PMIX_RANK", "0")
+    monkeypatch.setenv("PMIX_MCA_gds", "hash")  # a setting of the user's
+    environment = ranks_environment()
+    assert "PMIX_RANK" not in environment
+    assert environment["PMIX_MCA_gds"] == "hash"
 
 
 @needs_mpi
