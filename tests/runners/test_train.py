@@ -81,11 +81,14 @@ def test_metrics_agree_with_the_event_log(finished: tuple[Path, str]) -> None:
     assert metrics["iteration"] == 6
 
 
-def test_every_iteration_logs_loss_rate_norm_and_speed(finished: tuple[Path, str]) -> None:
+def test_every_iteration_logs_loss_rate_norm_speed_and_memory(finished: tuple[Path, str]) -> None:
     run, _ = finished
     records = events(run, "train")
     assert [record["iteration"] for record in records] == [1, 2, 3, 4, 5, 6]
-    assert set(records[0]["metrics"]) == {"train/loss", "train/lr", "train/grad_norm", "train/images_per_second"}
+    assert set(records[0]["metrics"]) == {
+        "train/loss", "train/lr", "train/grad_norm", "train/images_per_second", "train/device_memory_gib",
+        "train/device_memory_peak_gib",
+    }  # fmt: skip
 
 
 def test_the_screen_says_where_everything_is(finished: tuple[Path, str]) -> None:
