@@ -29,6 +29,10 @@ demo: setup ## Train tiny on drawn shapes for a few minutes and show what a run 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: gpu
+gpu: setup ## Bring-up, tests, curves and speed on a GPU, into outputs/gpu (docs/gpu.md)
+	PYTHON=$(abspath $(BIN)/python) DEVICE=$(or $(DEVICE),cuda) .ci/gpu.sh $(ARGS)
+
 .PHONY: format
 format: setup ## Format the sources
 	$(BIN)/ruff format .
