@@ -31,6 +31,7 @@ test: setup ## Run the tests
 
 .PHONY: gpu
 gpu: setup ## Bring-up, tests, curves and speed on a GPU, into outputs/gpu (docs/gpu.md)
+	[ "$(DEVICE)" = cpu ] || $(BIN)/python -m pip install -qq --editable '.[dev,cuda13]'
 	PYTHON=$(abspath $(BIN)/python) DEVICE=$(or $(DEVICE),cuda) .ci/gpu.sh $(ARGS)
 
 .PHONY: format
