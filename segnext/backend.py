@@ -8,6 +8,7 @@ imports Jittor.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -94,6 +95,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
     with _stdout_to_log(), _without_cupy():
         jittor = _import_jittor(stamp)
+    _end_compilers(utilities)
     leave_mpi(os.environ)  # child processes are no ranks
     _take_signals_back()
     if chosen == "cuda" and not jittor.has_cuda:
@@ -362,6 +364,17 @@ def _import_jittor(stamp: Path) -> Any:
         raise BackendError(
             f"Jittor could not be imported ({error}); the compiler's output is in {_log_path}"
         ) from error
+
+
+def _end_compilers(utilities: Any) -> None:
+    """Ends the processes that have compiled during the import, which Jittor keeps idle until the exit.
+
+    A signal to the whole group, from Ctrl-C or a cluster, would kill them, and the exit would wait for them forever.
+    """
+    if utilities.pool_size:
+        atexit.unregister(utilities.pool_cleanup)
+        utilities.pool_cleanup()
+        utilities.pool_size = 0  # makes new ones where they are needed again
 
 
 def _take_signals_back() -> None:

@@ -100,3 +100,9 @@ def test_one_dnn_from_its_wheel_is_laid_where_jittor_looks(tmp_path: Path) -> No
     assert (folder / "include/dnnl.hpp").is_file()
     assert (folder / "lib/libmkldnn.so").is_file()
     assert (folder / "lib/libdnnl.so.2").is_file()
+
+
+def test_jittor_keeps_no_idle_processes_after_the_start() -> None:
+    code = "from segnext import backend; backend.start('cpu'); import psutil; print(psutil.Process().children())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
