@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_folder import RunFolder, Status
 from tests.parallel.ranks import Training, needs_mpi, run_ranks
 
 pytestmark = needs_mpi
@@ -31,14 +31,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
         training.close()
 
 
+def last_status(folder: Path) -> Status:
+    status = RunFolder(folder).read_status()
+    assert status is not None
+    return status
+
+
 def test_a_rank_that_raises_ends_the_run_with_its_error(start: Start) -> None:
     training = start("raise")
     training.wait_for(2)
     assert training.end(within=10) == 1
     assert "error: rank 1: RuntimeError: broken on purpose" in training.text()
     assert training.survivors(within=5) == []
-    status = RunFolder(training.folder).read_status()
-    assert status is not None
+    status = last_status(training.folder)
     assert status.state == "failed"
     assert "broken on purpose" in (status.error or "")
 
@@ -49,8 +54,7 @@ def test_a_rank_that_is_killed_ends_the_run(start: Start) -> None:
     os.kill(training.pids()[1], signal.SIGKILL)
     assert training.end(within=10) != 0
     assert training.survivors(within=5) == []
-    status = RunFolder(training.folder).read_status()
-    assert status is not None
+    status = last_status(training.folder)
     assert status.state == "failed"
     assert "rank 1" in (status.error or "")
 
@@ -61,8 +65,7 @@ def test_rank_0_killed_leaves_no_run_that_claims_to_be_running(start: Start) -> 
     os.kill(training.pids()[0], signal.SIGKILL)
     assert training.end(within=10) != 0
     assert training.survivors(within=5) == []
-    status = RunFolder(training.folder).read_status()
-    assert status is not None
+    status = last_status(training.folder)
     assert status.state == "failed"
     assert "rank 0" in (status.error or "")
 
@@ -73,8 +76,7 @@ def test_a_rank_that_hangs_is_ended_after_the_time_limit_and_named(start: Start)
     assert training.end(within=45) != 0
     assert "rank 1 made no progress" in training.text()
     assert training.survivors(within=5) == []
-    status = RunFolder(training.folder).read_status()
-    assert status is not None
+    status = last_status(training.folder)
     assert status.state == "failed"
     assert "rank 1 made no progress" in (status.error or "")
 
@@ -89,9 +91,7 @@ def test_a_stop_saves_one_checkpoint_with_which_one_process_goes_on(
     assert training.end(within=20) == 128 + number
     assert training.survivors(within=5) == []
     run = RunFolder(training.folder)
-    status = run.read_status()
-    assert status is not None
-    assert status.state == "interrupted"
+    assert last_status(run.path).state == "interrupted"
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [
         "latest.resume.safetensors", "latest.safetensors",
     ]  # fmt: skip
@@ -103,9 +103,7 @@ def test_a_stop_saves_one_checkpoint_with_which_one_process_goes_on(
         "schedule.log_interval=1", "workers=0", "device=cpu", f"resume={training.folder}", more,
     )  # fmt: skip
     assert run.read_metrics()["iteration"] == done + 1
-    status = run.read_status()
-    assert status is not None
-    assert status.state == "finished"
+    assert last_status(run.path).state == "finished"
 
 
 def test_a_stop_before_the_first_iteration_ends_at_once_and_marks_the_run(start: Start) -> None:
@@ -124,6 +122,4 @@ def test_mpirun_stopped_without_time_to_save_leaves_an_interrupted_run_and_no_pr
     training.process.send_signal(signal.SIGTERM)
     assert training.end(within=10) != 0
     assert training.survivors(within=5) == []
-    status = RunFolder(training.folder).read_status()
-    assert status is not None
-    assert status.state == "interrupted"
+    assert last_status(training.folder).state == "interrupted"
