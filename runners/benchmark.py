@@ -10,22 +10,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from runners import build
-from runners.launch import runner
 from runners.profile import num_classes
-from runners.ranks import assemble
-from runners.trained import open_run_folder, recorded
 from segnext import backend
+from segnext.app import BenchmarkConfig, build
+from segnext.app.ranks import assemble
+from segnext.app.runner import runner
+from segnext.app.trained import open_run_folder, recorded
 from segnext.benchmark.probes import Machine, probe
 from segnext.benchmark.results import operators_table, results_table
 from segnext.benchmark.session import Session
 from segnext.benchmark.torch_python import torch_interpreter
 from segnext.benchmark.torch_twin import default_settings
-from segnext.config import BenchmarkConfig
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
-from segnext.parallel.session import open_session
-from segnext.parallel.team import Team
+from segnext.distributed.communicator import Team
+from segnext.distributed.session import open_session
 from segnext.tracking.run_folder import strict_json, write_atomically
 
 _NOTE = (

@@ -13,8 +13,8 @@ try:
     from rich.table import Table
     from rich.text import Text
 
-    from runners.launch import runner
-    from segnext.config import DoctorConfig
+    from segnext.app import DoctorConfig
+    from segnext.app.runner import runner
     from segnext.doctor.dataset import DatasetExamination, class_share, examine_dataset
     from segnext.doctor.examination import examine_machine
     from segnext.doctor.finding import Finding, State, problem
@@ -59,7 +59,7 @@ def main(config: DoctorConfig) -> int:
 def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
     """Looks at the dataset behind a progress bar."""
     try:
-        from runners.build import build_dataset  # here, since it imports OpenCV
+        from segnext.app.build import build_dataset  # here, since it imports OpenCV
     except ImportError as error:
         cure = "pip install opencv-python-headless, and no other OpenCV beside it"
         return DatasetExamination(findings=[problem("images", str(error), cure)])

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from runners.build import build_dataset, build_model, inference_settings
-from runners.launch import runner
-from runners.ranks import assemble
-from runners.trained import open_run_folder, read_weights, recorded, require_fit
-from segnext.config import EvaluateConfig, PaperFigures
+from segnext.app import EvaluateConfig, PaperFigures
+from segnext.app.build import build_dataset, build_model, inference_settings
+from segnext.app.ranks import assemble
+from segnext.app.runner import runner
+from segnext.app.trained import open_run_folder, read_weights, recorded, require_fit
 from segnext.data.datasets import Dataset, Sample
+from segnext.distributed.communicator import Team
+from segnext.distributed.session import open_session
 from segnext.evaluation.checkpoint import open_checkpoint
+from segnext.evaluation.distributed import evaluate_together
 from segnext.evaluation.evaluator import EvaluationResult
 from segnext.evaluation.results import metrics_of, write_tables
-from segnext.evaluation.sharing import evaluate_together
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
-from segnext.parallel.session import open_session
-from segnext.parallel.team import Team
 from segnext.tracking.console import class_table
 
 

@@ -14,19 +14,19 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from runners.build import inference_settings
-from runners.launch import runner
-from runners.trained import known_classes, open_run_folder, recorded
 from segnext import backend
-from segnext.config import PredictConfig
+from segnext.app import PredictConfig
+from segnext.app.build import inference_settings
+from segnext.app.runner import runner
+from segnext.app.trained import known_classes, open_run_folder, recorded
 from segnext.data.classes import ClassTable
 from segnext.data.reading import read_image
 from segnext.errors import SegNeXtError
 from segnext.evaluation.checkpoint import open_checkpoint
 from segnext.evaluation.files import find_images, result_names
-from segnext.evaluation.segmenter import Segmenter
+from segnext.evaluation.predictor import Segmenter
+from segnext.plots.overlays import label_png, legend, overlay, present_classes
 from segnext.tracking.run_folder import strict_json, write_atomically
-from segnext.visualize import label_png, legend, overlay, present_classes
 
 
 @runner("predict", PredictConfig)

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from runners.launch import runner
-from segnext.config import PrepareConfig
+from segnext.app import PrepareConfig
+from segnext.app.runner import runner
 from segnext.data.ade import take_inventory
 from segnext.data.cityscapes import convert_labels
 from segnext.errors import ConfigError

@@ -12,11 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from runners.launch import runner
-from segnext.complexity import Complexity, complexity
-from segnext.config import CountFormat, DatasetConfig, PaperFigures, ProfileConfig
+from segnext.app import CountFormat, DatasetConfig, PaperFigures, ProfileConfig
+from segnext.app.runner import runner
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, load_class_table
 from segnext.errors import ConfigError
+from segnext.models.complexity import Complexity, complexity
 from segnext.models.variants import get_variant
 
 _TABLES = {table.name: table for table in (ADE, CITYSCAPES, CAMVID, SHAPES)}

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from runners.launch import runner
-from segnext.config import ReportConfig
+from segnext.app import ReportConfig
+from segnext.app.runner import runner
 from segnext.errors import ConfigError, DataError
 from segnext.evaluation.compare import compare
 from segnext.evaluation.per_image import PerImageCounts
-from segnext.figures import plot_cost, save
+from segnext.plots.charts import plot_cost, save
 from segnext.report.collect import Run, collect
 from segnext.report.page import to_html
 from segnext.report.tables import COLUMNS, cost_points, groups, missing, paper_points, to_csv

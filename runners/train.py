@@ -7,15 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from runners import build, ranks
-from runners.launch import runner
 from segnext import complexity
-from segnext.config import TrainConfig, to_yaml
+from segnext.app import TrainConfig, build, ranks, to_yaml
+from segnext.app.runner import runner
 from segnext.data.datasets import Dataset, Sample, check_labels
+from segnext.distributed.session import open_session
+from segnext.distributed.world import current_world
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.models.precision import Precision
-from segnext.parallel.session import open_session
-from segnext.parallel.world import current_world
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.rank_log import RankLog
 from segnext.tracking.run_folder import RunFolder
@@ -62,10 +61,10 @@ def main(config: TrainConfig) -> None:
 def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Dataset) -> dict[str, Any]:
     """Trains ``model`` to the end of the schedule, tracked in the run's folder; returns its ``metrics.json``."""
     # These bring Jittor up, which main() starts on the chosen device first.
-    from segnext.training.checkpoints import Checkpoints
     from segnext.training.interrupt import Interrupted
     from segnext.training.loop import train
     from segnext.training.loss_scale import LossScale
+    from segnext.training.training_state import Checkpoints
 
     config, team, classes = run.config, run.team, training_set.classes
     settings = build.inference_settings(config.dataset, config.evaluation)
@@ -117,7 +116,7 @@ def _validate(
     run: ranks.Run, model: Any, dataset: Dataset, settings: Any, *, check: Callable[[], None]
 ) -> tuple[Any, list[ValidationImage]]:
     """Scores of the validation images, and the first few of them with their predictions; ``check`` may stop it."""
-    from segnext.evaluation.sharing import evaluate_together
+    from segnext.evaluation.distributed import evaluate_together
 
     config = run.config
     samples: dict[int, ValidationImage] = {}

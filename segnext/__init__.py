@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Eager, since the submodule of the same name would otherwise take the function's place once imported.
-from segnext.complexity import complexity
 from segnext.errors import (
     BackendError,
     ConfigError,
@@ -22,8 +20,9 @@ from segnext.errors import (
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Segmenter": "segnext.evaluation.segmenter",
-    "create_model": "segnext.models.segmenter",
+    "Segmenter": "segnext.evaluation.predictor",
+    "complexity": "segnext.models.complexity",
+    "create_model": "segnext.models.segnext",
     "load_weights": "segnext.weights.loading",
     "save_weights": "segnext.weights.saving",
 }

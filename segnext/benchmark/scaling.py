@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segnext.benchmark.timing import Timing
-from segnext.parallel.team import Team
+from segnext.distributed.communicator import Team
 
 __all__ = ["InStep", "Scaling", "contestants", "scaling"]
 
@@ -48,7 +48,7 @@ class InStep:
         self._working, self._averaging = working, averaging
 
     def __call__(self) -> float:
-        from segnext.parallel.averaging import alone  # brings Jittor up
+        from segnext.distributed.all_reduce import alone  # brings Jittor up
 
         self._team.highest(0)
         seconds = 0.0

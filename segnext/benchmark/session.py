@@ -16,8 +16,8 @@ from segnext.benchmark.start_up import seconds_to_first_step
 from segnext.benchmark.timing import Timing, take_turns
 from segnext.benchmark.torch_twin import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch
-from segnext.parallel.team import Team
-from segnext.parallel.world import World
+from segnext.distributed.communicator import Team
+from segnext.distributed.world import World
 
 __all__ = ["Session"]
 
@@ -57,8 +57,8 @@ class Session:
 
     def train(self) -> None:
         """A step of the recipe on random images: forward, loss, backward, AdamW."""
-        from segnext.models.segmenter import create_model
-        from segnext.training.optimiser import AdamW, parameter_groups
+        from segnext.models.segnext import create_model
+        from segnext.training.optimizer import AdamW, parameter_groups
 
         model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank, precision=self.precision)
         parameters = model.parameters_to_train()
@@ -70,7 +70,7 @@ class Session:
 
     def inference(self) -> None:
         """Labels at full resolution of random images, evaluation mode."""
-        from segnext.models.segmenter import create_model
+        from segnext.models.segnext import create_model
 
         model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)

@@ -47,8 +47,8 @@ def _first_step(model: str, num_classes: int, batch: int, crop: list[int], devic
 
     backend.start(device)
     from segnext.benchmark.workloads import TrainingStep, random_batch
-    from segnext.models.segmenter import create_model
-    from segnext.training.optimiser import AdamW, parameter_groups
+    from segnext.models.segnext import create_model
+    from segnext.training.optimizer import AdamW, parameter_groups
 
     network = create_model(model, num_classes=num_classes)
     parameters = network.parameters_to_train()

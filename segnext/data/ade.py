@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from shlex import quote
 
-from segnext.data.layouts import list_files
+from segnext.data.folder_datasets import list_files
 
 __all__ = ["DOWNLOAD_URL", "AdeInventory", "take_inventory"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segnext.data.classes import CITYSCAPES_LABEL_IDS, IGNORE_LABEL
-from segnext.data.layouts import list_files
+from segnext.data.folder_datasets import list_files
 from segnext.data.reading import read_label
 from segnext.errors import DataError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from segnext.data import layouts
+from segnext.data import folder_datasets as layouts
 from segnext.data.classes import ClassTable
 from segnext.data.datasets import Dataset
 from segnext.data.shapes import ShapesDataset

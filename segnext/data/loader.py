@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segnext.data.augmentation import TrainingTransform
 from segnext.data.datasets import Dataset, Sample
-from segnext.data.transforms import TrainingTransform
 from segnext.data.workers import Outcome, PoolOwner, WorkerPool
 from segnext.errors import ConfigError, DataError, SegNeXtError
 

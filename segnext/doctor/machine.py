@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from segnext import backend
-from segnext.cuda.driver import read_card
-from segnext.cuda.pieces import EXTRA, survey
-from segnext.cuda.toolkit import read_toolkit
+from segnext.backend.cuda.driver import read_card
+from segnext.backend.cuda.pieces import EXTRA, survey
+from segnext.backend.cuda.toolkit import read_toolkit
 from segnext.doctor.finding import Finding, ok, problem, warning
 from segnext.errors import BackendError
 

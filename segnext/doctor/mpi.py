@@ -7,11 +7,11 @@ import re
 import subprocess
 import sys
 
+from segnext.distributed.gpus import find_nccl
+from segnext.distributed.mpirun import mpirun_command, ranks_environment
+from segnext.distributed.world import find_program
 from segnext.doctor.finding import Finding, ok, problem, warning
 from segnext.errors import BackendError
-from segnext.parallel.gpus import find_nccl
-from segnext.parallel.launcher import mpirun_command, ranks_environment
-from segnext.parallel.world import find_program
 
 __all__ = ["check_mpi"]
 

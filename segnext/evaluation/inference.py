@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext import backend
+from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
-from segnext.data.transforms import normalize
 from segnext.errors import ConfigError
 from segnext.evaluation.dense import DenseLogits, strips
 

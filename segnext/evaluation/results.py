@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from segnext import figures
 from segnext.data.classes import ClassTable
 from segnext.evaluation.evaluator import EvaluationResult
+from segnext.plots import charts as figures
 
 __all__ = ["metrics_of", "per_class_rows", "write_tables"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext import backend
-from segnext.kernels.rounding import cast
+from segnext.kernels.cast import cast
 
 __all__ = ["conv", "conv_reference"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext import backend
-from segnext.kernels.rounding import cast
+from segnext.kernels.cast import cast
 
 __all__ = ["depthwise_conv", "depthwise_reference"]
 

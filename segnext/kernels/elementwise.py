@@ -11,7 +11,7 @@ from operator import add
 from typing import Any
 
 from segnext import backend
-from segnext.kernels.rounding import cast
+from segnext.kernels.cast import cast
 
 __all__ = ["gelu", "product", "relu", "total"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from segnext import backend
+from segnext.distributed.all_reduce import average
+from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
-from segnext.kernels.rounding import cast
-from segnext.models.draws import Draws
-from segnext.parallel.averaging import average
+from segnext.models.noise import Draws
 
 __all__ = [
     "BUFFERS",

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from segnext import backend
-from segnext.kernels.attention import attend
+from segnext.kernels.cast import cast
 from segnext.kernels.elementwise import gelu, product, total
-from segnext.kernels.rounding import cast
-from segnext.models.draws import Draws
+from segnext.kernels.multi_scale_depthwise import attend
+from segnext.models.gradient_checkpointing import recomputed
 from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
-from segnext.models.recompute import recomputed
+from segnext.models.noise import Draws
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from segnext.figures import plot_cost, plot_curves, plot_scores
+from segnext.plots.charts import plot_cost, plot_curves, plot_scores
 from segnext.report.collect import Run
 from segnext.report.tables import COLUMNS, Group, cost_points, groups, missing, paper_points
 from segnext.tracking.events import series
-from segnext.tracking.pictures import sample_pictures
+from segnext.tracking.plots import sample_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

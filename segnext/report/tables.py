@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from segnext.figures import Point
+from segnext.plots.charts import Point
 from segnext.report.collect import Run
 
 __all__ = ["COLUMNS", "Group", "cost_points", "groups", "missing", "paper_points", "to_csv"]

@@ -19,7 +19,7 @@ from segnext.tracking.run_folder import RunFolder, Status
 __all__ = ["Attempt", "Ending", "start"]
 
 OUTPUT = "output.log"
-_GUARD = Path(__file__).with_name("guard.py")
+_GUARD = Path(__file__).with_name("job_supervisor.py")
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segnext import backend
+from segnext.distributed.cores import PIN
 from segnext.errors import ConfigError
-from segnext.parallel.cores import PIN
 from segnext.sweeps.locks import FileLock
 
 __all__ = ["Slot", "plan_slots", "visible_gpus"]

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segnext.plots.overlays import label_png
 from segnext.tracking.run_folder import RunFolder
-from segnext.visualize import label_png
 
 __all__ = ["StoredImage", "ValidationImage", "store_images"]
 

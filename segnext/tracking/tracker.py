@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from segnext.tracking.events import Event, EventLog, read_events
 from segnext.tracking.images import ValidationImage, store_images
 from segnext.tracking.mirror import Mirror, Sink
-from segnext.tracking.pictures import write_pictures
+from segnext.tracking.plots import write_pictures
 from segnext.tracking.run_folder import RunFolder, State
 
 __all__ = ["Display", "Tracker", "git_revision", "validation_metrics"]

@@ -9,16 +9,16 @@ from functools import partial
 from typing import Any, Protocol
 
 from segnext import backend
+from segnext.distributed.all_reduce import average
+from segnext.distributed.communicator import Team
+from segnext.distributed.world import World
 from segnext.errors import DivergenceError
-from segnext.parallel.averaging import average
-from segnext.parallel.team import Team
-from segnext.parallel.world import World
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import segmentation_loss
 from segnext.training.loss_scale import LossScale
+from segnext.training.lr_schedule import Intervals
 from segnext.training.memory import MemoryMeter, out_of_memory_explained
-from segnext.training.optimiser import AdamW
-from segnext.training.schedule import Intervals
+from segnext.training.optimizer import AdamW
 
 __all__ = ["train"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segnext.errors import WeightsError
+from segnext.models.tensor_shapes import CLASSIFIER, layouts, recognise
 from segnext.weights import zoo
-from segnext.weights.containers import open_container
-from segnext.weights.layout import CLASSIFIER, layouts, recognise
-from segnext.weights.spelling import Adapted, to_official, unwrap
-from segnext.weights.stored import StoredArray
+from segnext.weights.file_formats import open_container
+from segnext.weights.key_format import Adapted, to_official, unwrap
+from segnext.weights.lazy_arrays import StoredArray
 
 __all__ = ["HasTensors", "LoadReport", "load_weights", "read_weights"]
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from safetensors.numpy import save as safetensors_bytes
 
 from segnext.errors import WeightsError
-from segnext.weights.containers import JITTOR_MARK
+from segnext.weights.file_formats import JITTOR_MARK
+from segnext.weights.key_format import SPELLINGS, respell, with_batch_counters
 from segnext.weights.loading import HasTensors
-from segnext.weights.spelling import SPELLINGS, respell, with_batch_counters
 
 __all__ = ["SUFFIXES", "save_weights"]
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from segnext.errors import WeightsError
-from segnext.weights.stored import (
+from segnext.weights.lazy_arrays import (
     BFLOAT16,
     STORAGES,
     DType,

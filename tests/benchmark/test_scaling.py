@@ -4,8 +4,8 @@ import pytest
 
 from segnext.benchmark.scaling import InStep, contestants, scaling
 from segnext.benchmark.timing import Timing
-from segnext.parallel.team import Team
-from segnext.parallel.world import World
+from segnext.distributed.communicator import Team
+from segnext.distributed.world import World
 
 
 def test_efficiency_is_the_speed_of_all_over_so_many_times_that_of_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 from segnext.benchmark.torch_python import torch_interpreter
 from segnext.benchmark.torch_twin import TorchTwin
 from segnext.errors import BackendError, ConfigError
-from segnext.weights.layout import is_running_statistic, tensor_shapes
+from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 
 WORKLOAD = {"model": "tiny", "num_classes": 3, "batch": 2, "crop": [64, 64], "device": "cpu"}
 

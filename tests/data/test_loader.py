@@ -14,9 +14,9 @@ import pytest
 from loader_datasets import Imports, Numbered
 
 from segnext.data import loader as loader_module
+from segnext.data.augmentation import TrainingTransform
 from segnext.data.loader import Batch, EvaluationLoader, TrainingLoader
 from segnext.data.shapes import ShapesDataset
-from segnext.data.transforms import TrainingTransform
 from segnext.errors import ConfigError, DataError, SegNeXtError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -273,7 +273,7 @@ class TestProcesses:
 _SCRIPT = """
 from segnext.data.loader import TrainingLoader
 from segnext.data.shapes import ShapesDataset
-from segnext.data.transforms import TrainingTransform
+from segnext.data.augmentation import TrainingTransform
 
 loader = TrainingLoader(
     ShapesDataset("train", 10), TrainingTransform(crop=(32, 32), scale=(96, 96)),

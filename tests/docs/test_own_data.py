@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from segnext.weights.layout import tensor_shapes
+from segnext.models.tensor_shapes import tensor_shapes
 from segnext.weights.saving import save_weights
 
 REPOSITORY = Path(__file__).parents[2]

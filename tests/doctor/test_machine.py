@@ -8,11 +8,11 @@ import psutil
 import pytest
 
 from segnext import backend
-from segnext.cuda.pieces import survey
+from segnext.backend.cuda.pieces import survey
 from segnext.doctor import machine
 from segnext.doctor.finding import State
 from segnext.errors import BackendError
-from tests.cuda.simulated import add_wheels
+from tests.backend.cuda.simulated import add_wheels
 
 
 def program(folder: Path, name: str, script: str) -> Path:

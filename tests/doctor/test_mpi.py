@@ -6,7 +6,7 @@ import pytest
 
 from segnext.doctor import mpi
 from segnext.doctor.finding import State
-from tests.parallel.ranks import needs_mpi
+from tests.distributed.ranks import needs_mpi
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segnext.data.transforms import normalize
+from segnext.data.augmentation import normalize
 from segnext.errors import ConfigError
 from segnext.evaluation.dense import bilinear_taps
 from segnext.evaluation.inference import (

@@ -18,7 +18,7 @@ import pytest
 from segnext import backend
 from segnext.benchmark.torch_python import package_environment, torch_interpreter
 from segnext.errors import ConfigError
-from segnext.models.segmenter import create_model
+from segnext.models.segnext import create_model
 from segnext.models.variants import VARIANTS
 from tests.models.drawn import drawn_bases, drawn_images, drawn_labels, golden, prepare
 from tests.models.numpy_segnext import NumpySegNeXt

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.segmenter import create_model
+from segnext.models.segnext import create_model
 from segnext.models.variants import VARIANTS
 from tests.models.drawn import drawn_bases, drawn_images, golden, prepare
 from tests.models.numpy_segnext import NumpySegNeXt

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.draws import Draws
 from segnext.models.layers import BatchNorm, Dropout2d, DropPath
+from segnext.models.noise import Draws
 
 jt = backend.start()
 

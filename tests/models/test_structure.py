@@ -11,13 +11,13 @@ import pytest
 
 from segnext import backend
 from segnext.errors import ConfigError
-from segnext.models.draws import Draws
-from segnext.models.hamburger import NMF2D
-from segnext.models.initialisation import initial_value
+from segnext.models.ham_head import NMF2D
+from segnext.models.init import initial_value
 from segnext.models.mscan import drop_path_rates
-from segnext.models.segmenter import create_model
+from segnext.models.noise import Draws
+from segnext.models.segnext import create_model
+from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from segnext.models.variants import VARIANTS
-from segnext.weights.layout import is_running_statistic, tensor_shapes
 from tests.models.drawn import drawn_bases, drawn_images, golden_folder
 
 jt = backend.start()

@@ -12,7 +12,7 @@ import pytest
 from segnext.data.classes import CAMVID
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.inference import InferenceSettings
-from segnext.weights.containers import open_container
+from segnext.weights.file_formats import open_container
 from segnext.weights.saving import save_weights
 from tests.weights.fakes import FakeModel, assert_same_bits, torch_state, write_torch_zip
 

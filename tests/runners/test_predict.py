@@ -17,7 +17,7 @@ import segnext
 from segnext.data.classes import CAMVID, SHAPES
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.inference import InferenceSettings
-from segnext.evaluation.segmenter import Segmenter
+from segnext.evaluation.predictor import Segmenter
 from tests.evaluation.fakes import FakeModel
 from tests.runners.commands import run
 

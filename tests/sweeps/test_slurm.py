@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from segnext import config as schemas
+from segnext import app as schemas
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of the file that `sbatch` is given for the preset."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     submitit = pytest.importorskip("submitit")
-    from runners.sweep_command import composed_without_choices, config_loader
+    from segnext.sweeps.command import composed_without_choices, config_loader
 
     schemas.register()
     arguments = SimpleNamespace(overrides=["+sweep=slurm", "model=tiny,small"], config_dir=None)

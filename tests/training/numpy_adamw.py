@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from segnext.training.optimiser import Group
+from segnext.training.optimizer import Group
 
 Array = NDArray[np.float64]
 

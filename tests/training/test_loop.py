@@ -18,12 +18,12 @@ from segnext.data.loader import Batch
 from segnext.errors import TrainingError, WeightsError
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.inference import InferenceSettings
-from segnext.training.checkpoints import Checkpoints
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
 from segnext.training.loss_scale import LossScale
-from segnext.training.optimiser import AdamW, parameter_groups
-from segnext.training.schedule import Intervals
+from segnext.training.lr_schedule import Intervals
+from segnext.training.optimizer import AdamW, parameter_groups
+from segnext.training.training_state import Checkpoints
 
 jt = backend.start()
 K = len(SHAPES)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.segmenter import create_model
+from segnext.models.segnext import create_model
 from segnext.training.loss import segmentation_loss
-from segnext.training.optimiser import AdamW, group_of, parameter_groups
+from segnext.training.optimizer import AdamW, group_of, parameter_groups
 from tests.models.drawn import drawn_bases, drawn_images, drawn_labels, golden, prepare
 from tests.models.numpy_segnext import NumpySegNeXt, loss
 from tests.training.numpy_adamw import NumpyAdamW

@@ -12,8 +12,8 @@ from segnext.data.loader import Batch
 from segnext.errors import ConfigError
 from segnext.training.loop import train
 from segnext.training.loss_scale import LossScale
-from segnext.training.optimiser import AdamW, parameter_groups
-from segnext.training.schedule import Intervals
+from segnext.training.lr_schedule import Intervals
+from segnext.training.optimizer import AdamW, parameter_groups
 
 jt = backend.start()
 CLASSES, STEPS = 3, 24

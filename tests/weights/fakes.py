@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from segnext.weights.layout import tensor_shapes
+from segnext.models.tensor_shapes import tensor_shapes
 
 
 class FakeVar:

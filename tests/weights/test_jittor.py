@@ -10,7 +10,7 @@ import pytest
 
 import segnext
 from segnext import backend
-from segnext.weights.layout import is_running_statistic, tensor_shapes
+from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from tests.weights.fakes import assert_same_bits
 
 

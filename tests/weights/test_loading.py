@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from segnext.errors import WeightsError
-from segnext.weights.layout import tensor_shapes
+from segnext.models.tensor_shapes import tensor_shapes
+from segnext.weights.key_format import respell, with_batch_counters
 from segnext.weights.loading import load_weights, read_weights
 from segnext.weights.saving import save_weights
-from segnext.weights.spelling import respell, with_batch_counters
 from tests.weights.fakes import FakeModel, assert_same_bits, torch_state, write_torch_legacy, write_torch_zip
 
 Change = Callable[[dict[str, np.ndarray]], None]

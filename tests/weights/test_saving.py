@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from segnext.errors import WeightsError
-from segnext.weights.containers import open_container
+from segnext.weights.file_formats import open_container
 from segnext.weights.loading import load_weights
 from segnext.weights.saving import save_weights
 from tests.weights.fakes import FakeModel, assert_same_bits

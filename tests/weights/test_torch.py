@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnext.weights.containers import open_container
+from segnext.weights.file_formats import open_container
 from segnext.weights.loading import load_weights
 from segnext.weights.saving import save_weights
 from tests.weights.fakes import FakeModel, assert_same_bits

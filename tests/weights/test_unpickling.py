@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from segnext.errors import WeightsError
-from segnext.weights.stored import StoredArray
+from segnext.weights.lazy_arrays import StoredArray
 from segnext.weights.unpickling import DataUnpickler, Opaque
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

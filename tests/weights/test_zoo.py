@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segnext.errors import WeightsError
+from segnext.models.tensor_shapes import tensor_shapes
 from segnext.weights import zoo
-from segnext.weights.layout import tensor_shapes
 from segnext.weights.loading import load_weights
 from segnext.weights.saving import save_weights
 from segnext.weights.zoo import ZOO, ZooEntry, ZooFile, cache_folder, locate

@@ -1,0 +1,148 @@
+"""What all runners share: composing and checking the configuration, and turning errors into exit codes.
+
+Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any work; 128 + N stopped by signal N.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from segnext import app as schemas
+from segnext import backend
+from segnext.app.hydra_errors import explain
+from segnext.distributed.mpirun import launch
+from segnext.distributed.screen import prepare_screen
+from segnext.distributed.world import current_world
+from segnext.errors import ConfigError, SegNeXtError
+
+__all__ = ["runner"]
+
+T = TypeVar("T")
+
+_RANK_ZERO_SPEAKS_FIRST = 1.0  # seconds; mpirun ends all other ranks once one has failed
+
+
+def runner(
+    name: str, schema: type[T], *, finish: Callable[[], None] | None = None, isolated: bool = False
+) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
+    """Makes a command of a function: composes conf/NAME.yaml with the command line and passes a checked ``schema``.
+
+    The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
+    ``finish`` is called once after it, or after all of its calls in a `-m` command. ``isolated``: every job of a `-m`
+    command runs in a process of its own (segnext/sweeps/command_line.py).
+    """
+
+    def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
+            schemas.register()
+            codes: list[int] = []
+            errors: list[SegNeXtError] = []
+
+            def job(composed: DictConfig) -> None:
+                try:
+                    config = schemas.resolve(composed, schema)
+                    ranks = _ranks_to_start(name, config)
+                    codes.append(
+                        (launch([sys.executable, *sys.orig_argv[1:]], ranks) if ranks else function(config)) or 0
+                    )
+                except SegNeXtError as error:  # kept from Hydra, which would announce it with a traceback
+                    errors.append(error)
+                except KeyboardInterrupt:
+                    errors.append(_Stopped("stopped by SIGINT"))
+                except Exception as error:
+                    errors.append(SegNeXtError(_unexpected(error)))
+
+            try:
+                if current_world().size > 1:
+                    prepare_screen(current_world(), os.environ)
+                if not (isolated and _ran_sweep(name, codes)):
+                    hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
+            except (HydraException, OmegaConfBaseException) as error:
+                errors.append(ConfigError(explain(error, schema)))
+            except SegNeXtError as error:
+                errors.append(error)
+            if finish is not None:
+                finish()
+            _leave(errors, max([*codes, *(error.exit_code for error in errors)], default=0))
+
+        return main
+
+    return decorate
+
+
+def _ranks_to_start(name: str, config: Any) -> int:
+    """How many ranks this process is to start instead of doing the work itself; 0 for none.
+
+    Raises:
+        ConfigError: the configuration doesn't fit the ranks that have been started already.
+    """
+    started, wanted = current_world().size, getattr(config, "ranks", None)
+    if started == 1:
+        return wanted if wanted is not None and wanted > 1 else 0
+    if not hasattr(config, "ranks"):
+        raise ConfigError(f"{name} is work for one process, and {started} were started: leave mpirun out")
+    if wanted not in (None, started):
+        raise ConfigError(f"ranks={wanted}, and {started} were started: leave out ranks or mpirun")
+    config.ranks = started  # recorded in config.yaml
+    config.check()
+    return 0
+
+
+def _leave(errors: Sequence[SegNeXtError], code: int) -> None:
+    """Prints what was wrong and ends the process.
+
+    A rank that has failed ends at once: MPI's own end would wait for the others.
+    """
+    try:
+        rank = current_world().rank
+        alone = current_world().size == 1
+    except SegNeXtError:
+        rank, alone = 0, True
+    if errors and rank > 0:
+        time.sleep(_RANK_ZERO_SPEAKS_FIRST)  # and so for all, when the error is the same everywhere
+    for error in errors:
+        print(f"error: {error}" if rank == 0 else f"error: rank {rank}: {error}", file=sys.stderr)
+    if code and not alone:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+class _Stopped(SegNeXtError):
+    exit_code = 128 + signal.SIGINT
+
+
+def _unexpected(error: Exception) -> str:
+    """One line about an error that nobody foresaw; the traceback goes to a file."""
+    rank = current_world().rank
+    log = backend.home() / (f"traceback-rank-{rank}.log" if rank else "traceback.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first} (traceback in {log})"
+
+
+def _ran_sweep(name: str, codes: list[int]) -> bool:
+    """Runs the sweep that the command line asks for; False if it asks for a single run."""
+    from segnext.sweeps import command_line as sweep
+
+    arguments = sweep.requested(name)
+    if arguments is None:
+        return False
+    if current_world().size > 1:
+        raise ConfigError("-m starts its jobs itself: leave mpirun out and add ranks=N for jobs of N ranks")
+    codes.append(sweep.run(name, arguments))
+    return True

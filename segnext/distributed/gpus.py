@@ -1,0 +1,69 @@
+"""A GPU for every rank, and NCCL between them where it is installed.
+
+Jittor takes the first visible GPU, on every rank, unless its NCCL extension chooses the one of the rank's number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+
+from segnext.backend.cuda.pieces import site_folders
+from segnext.distributed.world import World
+from segnext.errors import BackendError
+
+__all__ = ["assign_gpu", "find_nccl", "present_gpus"]
+
+
+def present_gpus(environment: Mapping[str, str], *, driver: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them, found without starting the driver."""
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(i) for i in range(len(list(driver.iterdir())))] if driver.is_dir() else []
+
+
+def assign_gpu(
+    world: World, gpus: Sequence[str], *, links: Path, environment: MutableMapping[str, str] = os.environ
+) -> str:
+    """Gives the rank the GPU of its number on this machine, for Jittor's import to find; returns its name.
+
+    Args:
+        gpus: the visible ones, as ``CUDA_VISIBLE_DEVICES`` names them.
+        links: a folder for a link to NCCL's library by the name that Jittor looks for.
+
+    Raises:
+        BackendError: there are more ranks than GPUs on this machine.
+    """
+    if world.local_size > len(gpus):
+        raise BackendError(
+            f"{world.local_size} ranks on this machine and {len(gpus)} visible GPUs: start at most {len(gpus)} here, "
+            "make more visible by CUDA_VISIBLE_DEVICES, or use device=cpu"
+        )
+    gpu = gpus[world.local_rank]
+    nccl = find_nccl()
+    if nccl is None:  # gradients go through the processor's memory then
+        environment["use_nccl"] = "0"
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+        return gpu
+    include, library = nccl
+    links.mkdir(parents=True, exist_ok=True)
+    link = links / "libnccl.so"
+    temporary = links / f".libnccl.so.{os.getpid()}"
+    temporary.symlink_to(library)
+    os.replace(temporary, link)
+    environment.update(use_nccl="1", nccl_include_path=str(include), nccl_lib_path=str(links))
+    return gpu
+
+
+def find_nccl() -> tuple[Path, Path] | None:
+    """The folder of NCCL's header and its library, from NVIDIA's wheel or the system; None without it."""
+    roots = [folder / "nvidia" / "nccl" for folder in site_folders()]
+    places = [(root / "include", root / "lib" / "libnccl.so.2") for root in roots]
+    system = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "libnccl.so.2"
+    places.append((Path("/usr/include"), system))
+    return next(
+        (place for place in places if (place[0] / "nccl.h").is_file() and place[1].exists()),
+        None,
+    )

@@ -1,0 +1,120 @@
+"""The whole thing in one object: a checkpoint in, labels of any image out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext import backend
+from segnext.data.classes import ClassTable
+from segnext.errors import DataError, WeightsError
+from segnext.evaluation.checkpoint import open_checkpoint
+from segnext.evaluation.inference import InferenceSettings, SegmentationModel, SegmentationPredictor
+
+__all__ = ["Segmenter"]
+
+
+class Segmenter:
+    """Segments images with a trained model.
+
+    >>> segmenter = Segmenter.from_checkpoint("outputs/tiny_ade/2025-01-01_12-00-00")
+    >>> labels = segmenter.predict(image)            # (H, W, 3) uint8 RGB -> (H, W) int32
+    >>> segmenter.classes.names[labels[0, 0]]
+
+    Attributes:
+        model: in evaluation mode.
+        classes: names and colours of the labels.
+        predictor: how images are shown to the model.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        classes: ClassTable,
+        *,
+        settings: InferenceSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        model.eval()
+        self.model = model
+        self.classes = classes
+        self.predictor = SegmentationPredictor(model, settings, seed=seed)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        model: str | None = None,
+        classes: ClassTable | None = None,
+        settings: InferenceSettings | None = None,
+        mode: str | None = None,
+        nmf_rank: int | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+        seed: int = 0,
+    ) -> Segmenter:
+        """Loads a weights file, the best checkpoint of a run folder, or a published one (``zoo:tiny_ade``).
+
+        Args:
+            path: our checkpoints and the zoo's are known; of a foreign file ``model`` and ``classes`` must be named.
+            model: tiny, small, base or large.
+            classes: names and colours of the classes, for example ``segnext.data.classes.ADE``.
+            settings: how images are shown to the model; the checkpoint's own, else the ADE20K test, by default.
+            mode: ``ss`` or ``ms``, overrides that of the settings.
+            nmf_rank: number of NMF bases; the checkpoint's own, else that of the model size, by default.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            precision: fp32, tf32, bf16 or fp16, of the convolutions.
+            seed: of the random bases.
+
+        Raises:
+            WeightsError: the file is missing, damaged, does not fit the model, or model or classes are unknown.
+        """
+        file, info = open_checkpoint(path)
+        if info is not None:
+            model, classes = model or info.model, classes or info.classes
+            settings, nmf_rank = settings or info.settings, nmf_rank or info.nmf_rank
+        if model is None or classes is None:
+            raise WeightsError(
+                f"{file} does not say what it was trained as: name model (tiny, small, base, large) and classes"
+            )
+        backend.start(device)
+        from segnext.models.segnext import create_model
+        from segnext.weights.loading import load_weights
+
+        network = create_model(model, num_classes=len(classes), nmf_rank=nmf_rank, precision=precision)
+        load_weights(network, file)
+        settings = settings or InferenceSettings()
+        return cls(network, classes, settings=replace(settings, mode=mode) if mode else settings, seed=seed)
+
+    def predict(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Labels (H, W) int32 of an image: (H, W, 3) uint8 RGB, or grey (H, W), or RGBA (alpha is dropped)."""
+        return self.predictor.predict(as_rgb(image))
+
+    def predict_proba(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities (K, H, W) float32 of an image; takes 4·K bytes a pixel."""
+        return self.predictor.probabilities(as_rgb(image))
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.int32]]:
+        """Labels of several images; those of one size share the passes through the model."""
+        return self.predictor.predict_batch([as_rgb(image) for image in images], [""] * len(images))
+
+
+def as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of a colour, grey or RGBA array; raises DataError for anything else."""
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise DataError(f"the image is {array.dtype}: give uint8 pixels from 0 to 255")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise DataError(
+            f"the image has the shape {array.shape}: give (height, width, 3) RGB, (height, width) grey or RGBA"
+        )
+    rgb = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+    return np.ascontiguousarray(rgb)

@@ -1,0 +1,75 @@
+"""A part of the network that keeps only its input and computes itself again in the backward pass (Chen et al., Training
+Deep Nets with Sublinear Memory Cost, 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from segnext import backend
+from segnext.models.layers import BUFFERS, BatchNorm
+from segnext.models.noise import Draws
+
+__all__ = ["recomputed"]
+
+jt = backend.start()
+Function: Any = jt.Function
+Var = Any
+
+
+def recomputed(module: Any, x: Var, *, draws: Draws) -> Var:
+    """``module(x)`` with the same values, gradients and running statistics, for less memory and a second pass.
+
+    Args:
+        module: maps one array to one array.
+        draws: the streams that it draws from; they are wound back for the second pass.
+    """
+    if not module.is_training() or jt.flags.no_grad:
+        return module(x)
+    return _Recomputed(module, draws)(x, *_trained(module))
+
+
+class _Recomputed(Function):
+    def __init__(self, module: Any, draws: Draws) -> None:
+        super().__init__()
+        self._module, self._draws = (module,), draws
+
+    def execute(self, x: Var, *_: Var) -> Var:
+        (module,) = self._module
+        self._input, self._place = x.detach(), self._draws.place()
+        with jt.no_grad():
+            y = module(x)
+        # Jittor computes late and in an order of its own: without these calls to sync, all passes meet in memory.
+        y.sync()
+        return y
+
+    def grad(self, dy: Var) -> tuple[Var, ...]:
+        (module,) = self._module
+        dy = dy.detach()
+        dy.sync()
+        x = self._input.clone()
+        x.start_grad()
+        inputs = [x, *_trained(module)]
+        with jt.enable_grad(), self._draws.replay(self._place), _statistics_kept(module):
+            gradients = jt.grad((module(x) * dy).sum(), inputs, False)
+        jt.sync(gradients)
+        return tuple(gradients)
+
+
+def _trained(module: Any) -> list[Var]:
+    return [var for name, var in module.named_parameters() if name.rsplit(".", 1)[-1] not in BUFFERS]
+
+
+@contextmanager
+def _statistics_kept(module: Any) -> Iterator[None]:
+    """Leaves running statistics alone, which the first pass has updated."""
+    norms = [each for each in module.modules() if isinstance(each, BatchNorm)]
+    for norm in norms:
+        norm.tracking = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.tracking = True

@@ -1,0 +1,150 @@
+"""AdamW with the recipe's parameter groups, gradient accumulation and a state that can be saved by name.
+
+Jittor's own AdamW computes the same but does not give its moments to a checkpoint, counts every backward pass as a
+step, and knows no rate per group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext import backend
+from segnext.distributed.all_reduce import average_all
+from segnext.errors import WeightsError
+from segnext.kernels.adamw import adamw_step
+
+__all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
+
+jt = backend.start()
+Var = Any
+
+# The official rule: custom keys in this order (longest first), a key matches anywhere in the parameter's name, the
+# first match decides. So norms lose their decay, but a norm inside the head would keep it (there is none: they are
+# called "gn"), and the two norms of the stem, whose names lack "norm", keep theirs.
+_RULES = ("pos_block", "head", "norm")
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a parameter's learning rate is multiplied with, and its decoupled weight decay."""
+
+    lr_factor: float
+    weight_decay: float
+
+
+def group_of(name: str, *, head_lr_factor: float = 10.0, weight_decay: float = 0.01) -> Group:
+    """The group of the parameter with the official ``name``."""
+    rule = next((key for key in _RULES if key in name), None)
+    return Group(
+        lr_factor=head_lr_factor if rule == "head" else 1.0,
+        weight_decay=0.0 if rule in ("norm", "pos_block") else weight_decay,
+    )
+
+
+def parameter_groups(
+    names: Iterable[str], *, head_lr_factor: float = 10.0, weight_decay: float = 0.01
+) -> dict[Group, list[str]]:
+    """The names by group, in their order."""
+    groups: dict[Group, list[str]] = {}
+    for name in names:
+        group = group_of(name, head_lr_factor=head_lr_factor, weight_decay=weight_decay)
+        groups.setdefault(group, []).append(name)
+    return groups
+
+
+class AdamW:
+    """Decoupled weight decay (Loshchilov and Hutter, ICLR 2019): decay first, then the Adam step, as PyTorch's.
+
+    Args:
+        parameters: variables by name.
+        groups: the names by group, all names exactly once.
+        betas, eps: of the moments.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Var],
+        groups: Mapping[Group, Sequence[str]],
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        self._group = {name: group for group, names in groups.items() for name in names}
+        assert self._group.keys() == parameters.keys()
+        self.parameters = dict(parameters)
+        self.betas = betas
+        self.eps = eps
+        self.steps = 0
+        self._first = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self._second = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self._gradients: dict[str, Var] = {}
+
+    def backward(self, loss: Var) -> None:
+        """Adds the gradients of ``loss`` (scalar) to those gathered since the last step."""
+        gradients = jt.grad(loss, list(self.parameters.values()), False)
+        for name, gradient in zip(self.parameters, gradients, strict=True):
+            gradient = gradient.stop_grad()
+            self._gradients[name] = self._gradients[name] + gradient if name in self._gradients else gradient
+
+    def average_gradients(self) -> None:
+        """Replaces the gathered gradients by their means over all ranks."""
+        self._gradients = average_all(self._gradients)
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiplies all gathered gradients by ``factor``."""
+        self._gradients = {name: gradient * factor for name, gradient in self._gradients.items()}
+
+    def forget_gradients(self) -> None:
+        """Leaves out a step."""
+        self._gradients = {}
+
+    def gradient_norm(self) -> Var:
+        """L2 norm of all gathered gradients together, shape (1,)."""
+        return jt.sqrt(sum((gradient * gradient).sum() for gradient in self._gradients.values()))
+
+    def step(self, lr: float) -> None:
+        """Moves every parameter by the gathered gradients with base rate ``lr`` and forgets them."""
+        self.steps += 1
+        for name, gradient in self._gradients.items():
+            variables, group = (self.parameters[name], self._first[name], self._second[name]), self._group[name]
+            new = adamw_step(
+                variables[0],
+                gradient,
+                variables[1:],
+                steps=self.steps,
+                rate=lr * group.lr_factor,
+                weight_decay=group.weight_decay,
+                betas=self.betas,
+                eps=self.eps,
+            )
+            for variable, value in zip(variables, new, strict=True):
+                variable.update(value)
+        self._gradients = {}
+
+    def moments(self) -> dict[str, Var]:
+        """Both moments of every parameter as ``first/NAME`` and ``second/NAME``."""
+        moments = {"first": self._first, "second": self._second}
+        return {f"{kind}/{name}": var for kind, variables in moments.items() for name, var in variables.items()}
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """``moments`` as arrays; ``steps`` is kept by the caller."""
+        return {name: var.numpy() for name, var in self.moments().items()}
+
+    def load_state(self, arrays: Mapping[str, NDArray[np.float32]], *, steps: int) -> None:
+        """Restores ``state()``.
+
+        Raises:
+            WeightsError: a moment is missing or of another shape.
+        """
+        for name, var in self.moments().items():
+            array = arrays.get(name)
+            if array is None or array.shape != tuple(var.shape):
+                kind, _, parameter = name.partition("/")
+                raise WeightsError(f"the optimiser's {kind} moment of {parameter} is missing or of another shape")
+            var.assign(np.ascontiguousarray(array))
+        self.steps = steps

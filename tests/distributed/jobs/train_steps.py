@@ -1,0 +1,67 @@
+"""Ten training steps of tiny on drawn shapes, alone or as several ranks: ``python train_steps.py FOLDER BATCH``.
+
+Rank 0 writes losses, gradient norms and every tensor to FOLDER/steps.npz, every rank a checksum of its own tensors.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from segnext import backend
+from segnext.data.augmentation import TrainingTransform
+from segnext.data.creation import create_dataset
+from segnext.data.loader import TrainingLoader
+from segnext.distributed.communicator import Team
+from segnext.distributed.world import current_world
+
+world = current_world()
+jt = backend.start("cpu")
+
+from segnext.models.segnext import create_model  # noqa: E402
+from segnext.training.loop import train  # noqa: E402
+from segnext.training.lr_schedule import Intervals, LearningRate  # noqa: E402
+from segnext.training.optimizer import AdamW, parameter_groups  # noqa: E402
+
+STEPS = 10
+folder, batch = Path(sys.argv[1]), int(sys.argv[2])
+team = Team.join()
+dataset = create_dataset("shapes", split="train", size=(48, 48), length=32)
+model = create_model("tiny", num_classes=len(dataset.classes), seed=3)
+parameters = model.parameters_to_train()
+optimiser = AdamW(parameters, parameter_groups(parameters))
+logged: list[tuple[float, float]] = []
+loader = TrainingLoader(
+    dataset,
+    TrainingTransform(crop=(48, 48), scale=(48, 48)),
+    batch_size=batch,
+    seed=5,
+    first_iteration=0,
+    last_iteration=STEPS,
+    workers=0,
+    rank=world.rank,
+    world_size=world.size,
+)
+with loader as batches:
+    train(
+        model,
+        optimiser,
+        batches,
+        learning_rate=LearningRate(6e-5, 160_000, warmup_iterations=1500, warmup_ratio=1e-6, power=1.0),
+        seed=5,
+        intervals=Intervals(1, STEPS + 1, STEPS + 1, STEPS + 1),
+        log=lambda done, metrics: logged.append((metrics["train/loss"], metrics["train/grad_norm"])),
+        evaluate=lambda done, check: None,
+        save=lambda done: None,
+        micro_batch=int(sys.argv[3]) if len(sys.argv) > 3 else None,
+        team=team,
+    )
+tensors = {name: var.numpy() for name, var in model.tensors().items()}
+checksum = zlib.crc32(b"".join(array.tobytes() for array in tensors.values()))
+(folder / f"checksum-{world.rank}").write_text(str(checksum))
+if team.leads:
+    moments = {name: var.numpy() for name, var in optimiser.moments().items()}
+    np.savez(folder / "steps.npz", logged=np.array(logged), **tensors, **moments)

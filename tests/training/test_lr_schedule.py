@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from segnext.training.lr_schedule import LearningRate
+
+OFFICIAL = {
+    0: 6.0e-11,
+    1: 4.0059709625e-08,
+    750: 2.9859404859e-05,
+    1499: 5.9398249790e-05,
+    1500: 5.94375e-05,
+    80000: 3.0e-05,
+    159999: 3.75e-10,
+}
+
+
+@pytest.mark.parametrize(("iteration", "rate"), OFFICIAL.items())
+def test_the_learning_rate_is_the_official_one(iteration: int, rate: float) -> None:
+    assert LearningRate(6e-5, 160_000)(iteration) == pytest.approx(rate, rel=1e-9)
+
+
+def test_the_rate_is_highest_where_the_warm_up_ends() -> None:
+    rate = LearningRate(6e-5, 160_000)
+    assert max(range(4000), key=rate) == 1500
+
+
+def test_without_warm_up_training_starts_at_the_full_rate() -> None:
+    assert LearningRate(0.1, 100, warmup_iterations=0)(0) == 0.1
+
+
+def test_a_power_bends_the_decay() -> None:
+    assert LearningRate(1.0, 100, warmup_iterations=0, power=2.0)(50) == pytest.approx(0.25)
