@@ -33,14 +33,26 @@ import numpy as np
 from segnext.backend.cuda import environment
 from segnext.backend.cuda.bring_up import find_cuda, prepare
 from segnext.backend.cuda.driver import NoDriver, read_card
+from segnext.backend.lazy import Function, Module, Var, jt, use
 from segnext.distributed.gpus import assign_gpu, present_gpus
 from segnext.distributed.world import current_world, enter_mpi, leave_mpi
 from segnext.errors import BackendError
 
 __all__ = [
-    "DEVICES", "allow_tf32", "cuda_problem", "device_name", "home", "log_to", "release_memory", "seed_everything",
+    "DEVICES",
+    "Function",
+    "Module",
+    "Var",
+    "allow_tf32",
+    "cuda_problem",
+    "device_name",
+    "home",
+    "jt",
+    "log_to",
+    "release_memory",
+    "seed_everything",
     "start",
-]  # fmt: skip
+]
 
 JITTOR_VERSION = "1.3.11.0"
 DEVICES = ("auto", "cpu", "cuda")
@@ -382,3 +394,6 @@ def _take_signals_back() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+use(start)

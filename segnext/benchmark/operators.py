@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from segnext import backend
+from segnext.backend import jt
 
 __all__ = ["OperatorKind", "kind_of", "profile_operators"]
 
@@ -42,7 +42,6 @@ def kind_of(name: str) -> str:
 
 def profile_operators(step: Callable[[], object]) -> list[OperatorKind]:
     """Runs ``step`` once under Jittor's profiler, which waits for every operator; the slowest kind comes first."""
-    jt = backend.start()
     with jt.profile_scope() as report:
         step()
     header, *rows = report

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segnext import backend
+from segnext.backend import jt
 
 __all__ = ["Machine", "probe"]
 
@@ -38,7 +39,6 @@ class Machine:
 
 def probe() -> Machine:
     """Measures the device that Jittor runs on, through Jittor; the best of a few rounds each."""
-    jt = backend.start()
     device = backend.device_name()
     vector = jt.array(np.zeros(_COPY_FLOATS[device], np.float32))
     n = _MATRIX[device]

@@ -158,7 +158,7 @@ class Session:
             nmf_rank=self.nmf_rank,
             nmf_steps=6 if what == "train" else 7,
         )
-        return (3 if what == "train" else 1) * self.batch * counted.macs
+        return int((3 if what == "train" else 1) * self.batch * counted.macs)
 
     @staticmethod
     def _our_peak() -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segnext import backend
+from segnext.backend import jt
 
 __all__ = ["Inference", "Pipeline", "TrainingStep", "random_batch"]
 
@@ -31,7 +31,6 @@ class TrainingStep:
         """Returns the seconds that the step took."""
         from segnext.training.loss import segmentation_loss
 
-        jt = backend.start()
         self.model.train()
         jt.sync_all(True)
         start = time.perf_counter()
@@ -55,7 +54,6 @@ class Inference:
         """Returns the seconds that the batch took."""
         from segnext.kernels.resize import resize
 
-        jt = backend.start()
         self.model.eval()
         jt.sync_all(True)
         start = time.perf_counter()

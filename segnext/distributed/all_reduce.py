@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Var, jt
 from segnext.kernels.packing import pack, unpack
 
 __all__ = ["alone", "average", "average_all"]
 
-jt = backend.start()
-Var = Any
 
 # Many small messages cost their latency, one of all gradients a second copy of them all at once.
 BUCKET_BYTES = 32 << 20

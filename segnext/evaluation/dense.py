@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext import backend
+from segnext.backend import jt
 
 __all__ = ["DenseLogits", "Taps", "bilinear_taps", "strips"]
 
@@ -71,7 +72,6 @@ class DenseLogits:
         covering = [part for part in self.parts if part[0] < stop and part[0] + window_height > start]
         if self.window == (self.height, self.width):
             return _resized(covering[0][2], self.window, start, stop)
-        jt = backend.start()
         total = jt.zeros((covering[0][2].shape[0], stop - start, self.width))
         hits = np.zeros((1, stop - start, self.width), np.float32)
         for top, left, logits in covering:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext import backend
+from segnext.backend import jt
 from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
 from segnext.errors import ConfigError
@@ -199,7 +200,6 @@ class SegmentationPredictor:
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """Like ``predict`` for several images, which share the passes through the model where sizes agree."""
-        jt = backend.start()
 
         def labels(scores_CHW: Any) -> NDArray[np.int32]:
             index, _ = jt.argmax(scores_CHW, 0)
@@ -215,7 +215,6 @@ class SegmentationPredictor:
 
     def probabilities(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.float32]:
         """Class probabilities (C, H, W) float32 of an (H, W, 3) uint8 RGB image. Not for huge images."""
-        jt = backend.start()
         with jt.no_grad():
             (passes,) = self._passes([image], [name])
             strips_CHW = list(self._strips(passes, image, probabilities=True))
@@ -252,7 +251,6 @@ class SegmentationPredictor:
 
     def _forward(self, crops: Sequence[_Crop]) -> None:
         """Runs equally large crops through the model and hands their logits to where they belong."""
-        jt = backend.start()
         inputs = np.stack([normalize(np.ascontiguousarray(crop.pixels)) for crop in crops])
         self.model.seed_draws([crop.seed for crop in crops])
         logits = self.model(jt.array(inputs))
@@ -264,7 +262,6 @@ class SegmentationPredictor:
         self, passes: Sequence[DenseLogits], image: NDArray[np.uint8], *, probabilities: bool = False
     ) -> Iterator[Any]:
         """Scores (C, rows, W) of the image from top to bottom: logits, or probabilities where several are averaged."""
-        jt = backend.start()
         height, width = image.shape[:2]
         # What one row of the result holds at full resolution, at the larger of the two sizes it is made at.
         row = max(max(width, dense.width) * max(1, dense.height / height) for dense in passes)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Var, jt
 
 __all__ = ["adamw_reference", "adamw_step"]
 
-jt = backend.start()
-Var = Any
 
 _HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "adamw.h"))
 _SOURCE = """

@@ -5,15 +5,10 @@ Jittor's own do so on CUDA; on the CPU its bfloat16 is cut off, which would shri
 
 from __future__ import annotations
 
-from typing import Any
-
-from segnext import backend
+from segnext.backend import Function, Var, jt
 
 __all__ = ["cast"]
 
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 _ROUND = """
 for (int64 i = 0; i < in0->num; i++) {

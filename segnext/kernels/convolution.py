@@ -9,14 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 
 __all__ = ["conv", "conv_reference"]
 
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 _HEADER = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("product_cpu.h", "convolution_cpu.h")

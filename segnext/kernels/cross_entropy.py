@@ -10,14 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 from segnext.kernels.resize import resize_reference
 
 __all__ = ["IGNORE", "cross_entropy", "cross_entropy_reference"]
 
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 IGNORE = 255
 

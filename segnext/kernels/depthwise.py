@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 
 __all__ = ["depthwise_conv", "depthwise_reference"]
 
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 _CPU_HEADER = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8")

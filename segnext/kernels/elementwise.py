@@ -8,16 +8,11 @@ from __future__ import annotations
 import math
 from functools import reduce
 from operator import add
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 
 __all__ = ["gelu", "product", "relu", "total"]
-
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 
 def gelu(x: Var) -> Var:

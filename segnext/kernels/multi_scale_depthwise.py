@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 from segnext.kernels.depthwise import depthwise_conv
 from segnext.kernels.elementwise import total
 
 __all__ = ["attend", "attend_reference"]
 
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 _KERNELS = [(5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1)]
 _HEADER = "".join(

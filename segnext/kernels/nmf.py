@@ -7,16 +7,11 @@ operator and their gradient another. On CUDA it is ``factorise_reference``, whos
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 
 __all__ = ["factorise", "factorise_reference"]
 
-jt = backend.start()
-Function: Any = jt.Function
-nn = jt.nn
-Var = Any
 
 _HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("product_cpu.h", "nmf_cpu.h"))
 _FACTORS = 'const segnext::Factors factors{(int)in0_shape1, (int)in0_shape2, (int)RANK, (int)data["steps"]};\n'
@@ -53,11 +48,11 @@ def factorise_reference(x_BDN: Var, bases_BDR: Var, *, steps: int, full_gradient
         with jt.no_grad():
             coefficients, bases = _take_steps(x_BDN, bases_BDR, steps)
     coefficients = _update_coefficients(x_BDN, bases, coefficients)
-    return nn.bmm(bases, coefficients.transpose(0, 2, 1))
+    return jt.nn.bmm(bases, coefficients.transpose(0, 2, 1))
 
 
 def _take_steps(x_BDN: Var, bases_BDR: Var, steps: int) -> tuple[Var, Var]:
-    coefficients_BNR = nn.softmax(nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR), dim=-1)
+    coefficients_BNR = jt.nn.softmax(jt.nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR), dim=-1)
     for _ in range(steps):
         coefficients_BNR = _update_coefficients(x_BDN, bases_BDR, coefficients_BNR)
         bases_BDR = _update_bases(x_BDN, bases_BDR, coefficients_BNR)
@@ -65,14 +60,14 @@ def _take_steps(x_BDN: Var, bases_BDR: Var, steps: int) -> tuple[Var, Var]:
 
 
 def _update_coefficients(x_BDN: Var, bases_BDR: Var, coefficients_BNR: Var) -> Var:
-    numerator = nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR)
-    denominator = nn.bmm(coefficients_BNR, nn.bmm(bases_BDR.transpose(0, 2, 1), bases_BDR))
+    numerator = jt.nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR)
+    denominator = jt.nn.bmm(coefficients_BNR, jt.nn.bmm(bases_BDR.transpose(0, 2, 1), bases_BDR))
     return coefficients_BNR * numerator / (denominator + 1e-6)
 
 
 def _update_bases(x_BDN: Var, bases_BDR: Var, coefficients_BNR: Var) -> Var:
-    numerator = nn.bmm(x_BDN, coefficients_BNR)
-    denominator = nn.bmm(bases_BDR, nn.bmm(coefficients_BNR.transpose(0, 2, 1), coefficients_BNR))
+    numerator = jt.nn.bmm(x_BDN, coefficients_BNR)
+    denominator = jt.nn.bmm(bases_BDR, jt.nn.bmm(coefficients_BNR.transpose(0, 2, 1), coefficients_BNR))
     return bases_BDR * numerator / (denominator + 1e-6)
 
 

@@ -6,14 +6,11 @@ Jittor's own concatenation copies the whole result once per piece.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Var, jt
 
 __all__ = ["pack", "unpack"]
 
-jt = backend.start()
-Var = Any
 
 _CPU_COPY = "std::memcpy(TO, FROM, VAR->size); "
 _CUDA_COPY = "cudaMemcpyAsync(TO, FROM, VAR->size, cudaMemcpyDeviceToDevice, 0); "

@@ -7,15 +7,11 @@ and writes in order, and its gradient has the same bits every time.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 
 __all__ = ["resize", "resize_reference"]
 
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 _CPU_HEADER, _CUDA_HEADER = (
     "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "bilinear.h", own))

@@ -8,15 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from segnext import backend
+from segnext.backend import Function, Var, jt
 from segnext.models.layers import BUFFERS, BatchNorm
 from segnext.models.noise import Draws
 
 __all__ = ["recomputed"]
-
-jt = backend.start()
-Function: Any = jt.Function
-Var = Any
 
 
 def recomputed(module: Any, x: Var, *, draws: Draws) -> Var:

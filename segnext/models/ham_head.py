@@ -4,12 +4,10 @@ Decomposition?", ICLR 2021) in its light form of SegNeXt (section 3.2).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from segnext import backend
+from segnext.backend import Module, Var, jt
 from segnext.errors import ConfigError
 from segnext.kernels.cast import cast
 from segnext.kernels.elementwise import relu, total
@@ -20,10 +18,6 @@ from segnext.models.noise import Draws
 
 __all__ = ["NMF2D", "LightHamHead"]
 
-jt = backend.start()
-Module: Any = jt.Module
-nn = jt.nn
-Var = Any
 
 TRAINING_STEPS = 6
 EVALUATION_STEPS = 7

@@ -6,11 +6,9 @@ type of what convolutions and the norms before them return. All casts are here a
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from segnext import backend
+from segnext.backend import Module, Var, jt
 from segnext.distributed.all_reduce import average
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
@@ -28,9 +26,6 @@ __all__ = [
     "LayerNorm",
 ]
 
-jt = backend.start()
-Module: Any = jt.Module
-Var = Any
 
 BUFFERS = ("running_mean", "running_var")  # of the norms: not trained, though Jittor counts them as parameters
 EPSILON = 1e-5

@@ -6,11 +6,10 @@ Four stages at strides 4, 8, 16 and 32. Parameter names are those of the officia
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from segnext import backend
+from segnext.backend import Module, Var, jt
 from segnext.kernels.cast import cast
 from segnext.kernels.elementwise import gelu, product, total
 from segnext.kernels.multi_scale_depthwise import attend
@@ -21,10 +20,6 @@ from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
 
-jt = backend.start()
-Module: Any = jt.Module
-nn = jt.nn
-Var = Any
 
 LAYER_SCALE_INIT = 1e-2
 STRIPS = (7, 11, 21)  # lengths of the strip convolutions
@@ -49,7 +44,7 @@ class MSCAN(Module):
             embed = Stem(channels) if stage == 1 else PatchEmbed(channels_in, channels)
             blocks = [Block(channels, ratio, drop_path=next(rates), draws=draws) for _ in range(depth)]
             setattr(self, f"patch_embed{stage}", embed)
-            setattr(self, f"block{stage}", nn.ModuleList(blocks))
+            setattr(self, f"block{stage}", jt.nn.ModuleList(blocks))
             setattr(self, f"norm{stage}", LayerNorm(channels))
             channels_in = channels
 
@@ -69,7 +64,7 @@ class Stem(Module):
 
     def __init__(self, channels: int) -> None:
         half = channels // 2
-        self.proj = nn.Sequential(
+        self.proj = jt.nn.Sequential(
             Conv(3, half, 3, stride=2, padding=1),
             BatchNorm(half),
             GELU(),

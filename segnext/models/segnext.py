@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from segnext import backend
+from segnext.backend import Module, Var
 from segnext.errors import ConfigError
 from segnext.kernels.cast import cast
 from segnext.models.ham_head import LightHamHead
@@ -17,10 +17,6 @@ from segnext.models.precision import Precision
 from segnext.models.variants import Variant, get_variant
 
 __all__ = ["SegNeXt", "create_model"]
-
-jt = backend.start()
-Module: Any = jt.Module
-Var = Any
 
 
 class SegNeXt(Module):

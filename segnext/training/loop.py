@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from segnext import backend
+from segnext.backend import jt
 from segnext.distributed.all_reduce import average
 from segnext.distributed.communicator import Team
 from segnext.distributed.world import World
@@ -21,8 +22,6 @@ from segnext.training.memory import MemoryMeter, out_of_memory_explained
 from segnext.training.optimizer import AdamW
 
 __all__ = ["train"]
-
-jt = backend.start()
 
 
 class Batch(Protocol):

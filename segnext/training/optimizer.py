@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnext import backend
+from segnext.backend import Var, jt
 from segnext.distributed.all_reduce import average_all
 from segnext.errors import WeightsError
 from segnext.kernels.adamw import adamw_step
 
 __all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
 
-jt = backend.start()
-Var = Any
 
 # The official rule: custom keys in this order (longest first), a key matches anywhere in the parameter's name, the
 # first match decides. So norms lose their decay, but a norm inside the head would keep it (there is none: they are
