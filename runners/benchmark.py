@@ -25,7 +25,7 @@ from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Team
 from segnext.distributed.session import open_session
-from segnext.tracking.run_folder import strict_json, write_atomically
+from segnext.files import strict_json, write_atomically
 
 _NOTE = (
     "±: distance of the quartiles; above 10 % the machine had other work. GiB: peak memory of the process. "

@@ -25,8 +25,8 @@ from segnext.errors import SegNeXtError
 from segnext.evaluation.checkpoint import open_checkpoint
 from segnext.evaluation.files import find_images, result_names
 from segnext.evaluation.predictor import Segmenter
+from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, legend, overlay, present_classes
-from segnext.tracking.run_folder import strict_json, write_atomically
 
 
 @runner("predict", PredictConfig)

@@ -16,6 +16,7 @@ from segnext.distributed.communicator import Member, Team
 from segnext.distributed.cores import pin
 from segnext.distributed.session import rank_log
 from segnext.distributed.world import current_world
+from segnext.files import cache_home
 from segnext.tracking.run_folder import RunFolder
 
 __all__ = ["Run", "assemble"]
@@ -40,7 +41,7 @@ def assemble(
     cores = pin(world)
     announce = partial(console.print, markup=False)
     folder = open_folder() if world.leads else None
-    log = folder.path / "jittor.log" if folder else backend.home() / "ranks" / f"jittor-{os.getpid()}.log"
+    log = folder.path / "jittor.log" if folder else cache_home() / "ranks" / f"jittor-{os.getpid()}.log"
     backend.start(config.device.value, announce=announce, log=log)
     team = Team.join(timeout=config.rank_timeout)
     agreed, config.seed = team.agree((folder, config.seed))

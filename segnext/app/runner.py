@@ -19,12 +19,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from segnext import app as schemas
-from segnext import backend
 from segnext.app.hydra_errors import explain
 from segnext.distributed.mpirun import launch
 from segnext.distributed.screen import prepare_screen
 from segnext.distributed.world import current_world
 from segnext.errors import ConfigError, SegNeXtError
+from segnext.files import cache_home
 
 __all__ = ["runner"]
 
@@ -128,7 +128,7 @@ class _Stopped(SegNeXtError):
 def _unexpected(error: Exception) -> str:
     """One line about an error that nobody foresaw; the traceback goes to a file."""
     rank = current_world().rank
-    log = backend.home() / (f"traceback-rank-{rank}.log" if rank else "traceback.log")
+    log = cache_home() / (f"traceback-rank-{rank}.log" if rank else "traceback.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     first = (str(error).splitlines() or [""])[0]

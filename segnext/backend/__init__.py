@@ -37,6 +37,7 @@ from segnext.backend.lazy import Function, Module, Var, jt, use
 from segnext.distributed.gpus import assign_gpu, present_gpus
 from segnext.distributed.world import current_world, enter_mpi, leave_mpi
 from segnext.errors import BackendError
+from segnext.files import cache_home, link_atomically
 
 __all__ = [
     "DEVICES",
@@ -46,7 +47,6 @@ __all__ = [
     "allow_tf32",
     "cuda_problem",
     "device_name",
-    "home",
     "jt",
     "log_to",
     "release_memory",
@@ -75,7 +75,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         device: ``auto`` takes a CUDA device where one is usable, else the CPU; ``cuda`` insists; ``cpu`` ignores GPUs.
         announce: called with one line before something that takes minutes (the first compilation of the core), and
             where ``auto`` leaves a GPU unused.
-        log: file for what Jittor and its compilers print; ``jittor.log`` in ``home()`` by default.
+        log: file for what Jittor and its compilers print; ``jittor.log`` in ``cache_home()`` by default.
 
     Raises:
         BackendError: a piece is missing or of the wrong version, or another device was asked for after the first call.
@@ -96,7 +96,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     os.environ["cache_name"] = _cache_name(chosen)
     # OpenMP threads that spin at every barrier cost a factor of 4 as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    _move_stderr(log or home() / "jittor.log")
+    _move_stderr(log or cache_home() / "jittor.log")
     with _stdout_to_log():
         utilities = importlib.import_module("jittor_utils")
     _lay_onednn(Path(utilities.home()))
@@ -163,11 +163,6 @@ def release_memory() -> None:
         _c_library().malloc_trim(0)
 
 
-def home() -> Path:
-    """The folder of this project's own caches: ``SEGNEXT_HOME``, else ``~/.cache/segnext``."""
-    return Path(os.environ.get("SEGNEXT_HOME") or Path.home() / ".cache" / "segnext")
-
-
 def cuda_problem() -> str:
     """Why no CUDA device can be used here, or an empty string if one can."""
     try:
@@ -183,8 +178,8 @@ def _choose_device(device: str, announce: Callable[[str], None] | None) -> str:
     if device != "cpu":
         try:
             if world.size > 1 and (gpus := present_gpus(os.environ)):  # the driver, once started, keeps what it sees
-                assign_gpu(world, gpus, links=home() / "nccl")
-            prepare(find_cuda(), home() / "cuda")
+                assign_gpu(world, gpus, links=cache_home() / "nccl")
+            prepare(find_cuda(), cache_home() / "cuda")
             return "cuda"
         except BackendError as error:
             if device == "cuda":
@@ -236,7 +231,7 @@ case "$1" in
 esac
 """
     tag = f"{sys.implementation.cache_tag}-{zlib.crc32(script.encode()):08x}"
-    path = home() / "python-config" / tag / f"python3.{sys.version_info.minor}-config"
+    path = cache_home() / "python-config" / tag / f"python3.{sys.version_info.minor}-config"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
@@ -257,22 +252,14 @@ def _lay_onednn(jittor_home: Path) -> None:
         return
     (folder / "lib").mkdir(parents=True, exist_ok=True)
     library = prefix / "lib" / "libdnnl.so.2"
-    _link(folder / "include", prefix / "include")
-    _link(folder / "lib" / "libdnnl.so.2", library)
-    _link(folder / "lib" / "libmkldnn.so", library)
+    link_atomically(folder / "include", prefix / "include")
+    link_atomically(folder / "lib" / "libdnnl.so.2", library)
+    link_atomically(folder / "lib" / "libmkldnn.so", library)
 
 
 def _onednn_prefix() -> Path | None:
     prefixes = [Path(sys.prefix), Path(site.getuserbase())]
     return next((p for p in prefixes if (p / "include/dnnl.hpp").exists() and (p / "lib/libdnnl.so.2").exists()), None)
-
-
-def _link(link: Path, target: Path) -> None:
-    """Makes or replaces a symbolic link in one step, so that processes starting together do not disturb each other."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    os.replace(temporary, link)
 
 
 def _cache_name(device: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from segnext.backend.cuda.pieces import site_folders
 from segnext.distributed.world import World
 from segnext.errors import BackendError
+from segnext.files import link_atomically
 
 __all__ = ["assign_gpu", "find_nccl", "present_gpus"]
 
@@ -48,11 +49,7 @@ def assign_gpu(
         environment["CUDA_VISIBLE_DEVICES"] = gpu
         return gpu
     include, library = nccl
-    links.mkdir(parents=True, exist_ok=True)
-    link = links / "libnccl.so"
-    temporary = links / f".libnccl.so.{os.getpid()}"
-    temporary.symlink_to(library)
-    os.replace(temporary, link)
+    link_atomically(links / "libnccl.so", library)
     environment.update(use_nccl="1", nccl_include_path=str(include), nccl_lib_path=str(links))
     return gpu
 

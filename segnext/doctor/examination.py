@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from segnext import backend
 from segnext.doctor.finding import Finding, State, guarded, ok
 from segnext.doctor.machine import (
     check_compiler,
@@ -19,6 +18,7 @@ from segnext.doctor.packages import check_jittor, check_numpy, check_python, che
 from segnext.doctor.storage import check_folder
 from segnext.doctor.tracking import check_wandb
 from segnext.doctor.trial import TrialResult, check_cache, check_onednn, check_trial, run_trial
+from segnext.files import cache_home
 
 __all__ = ["examine_machine"]
 
@@ -55,7 +55,7 @@ def examine_machine(
         ("MPI", check_mpi),
         ("W&B", check_wandb),
         ("Outputs", lambda: check_folder("Outputs", output_dir)),
-        ("Caches", lambda: check_folder("Caches", backend.home())),
+        ("Caches", lambda: check_folder("Caches", cache_home())),
     )
     can_try = True
     for topic, check in needed:

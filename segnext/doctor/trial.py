@@ -19,6 +19,7 @@ from segnext import backend
 from segnext.doctor.finding import Finding, ok, problem, warning
 from segnext.doctor.storage import jittor_home, size
 from segnext.errors import SegNeXtError
+from segnext.files import cache_home
 
 __all__ = ["TrialResult", "check_cache", "check_onednn", "check_trial", "child", "run_trial"]
 
@@ -192,4 +193,4 @@ def _killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[No
 
 
 def _log() -> Path:
-    return backend.home() / "jittor.log"
+    return cache_home() / "jittor.log"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segnext.files import FileLock
 from segnext.sweeps.job import Job
 from segnext.sweeps.ledger import JobState, best_miou, is_done
-from segnext.sweeps.locks import FileLock
 from segnext.tracking.run_folder import RunFolder, Status
 
 __all__ = ["Attempt", "Ending", "start"]

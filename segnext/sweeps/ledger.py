@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from segnext.files import FileLock, strict_json, write_atomically
 from segnext.sweeps.job import Job
-from segnext.sweeps.locks import FileLock
-from segnext.tracking.run_folder import RunFolder, strict_json, write_atomically
+from segnext.tracking.run_folder import RunFolder
 
 __all__ = ["JobState", "Ledger", "Record", "best_miou", "is_done"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
+from segnext.files import FileLock
 from segnext.sweeps.attempt import Attempt, start
 from segnext.sweeps.job import Job
 from segnext.sweeps.ledger import Ledger, Record
-from segnext.sweeps.locks import FileLock
 from segnext.sweeps.policy import OnFailure
 from segnext.sweeps.slots import Slot
 

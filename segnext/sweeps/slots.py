@@ -16,7 +16,7 @@ from pathlib import Path
 from segnext import backend
 from segnext.distributed.cores import PIN
 from segnext.errors import ConfigError
-from segnext.sweeps.locks import FileLock
+from segnext.files import FileLock, cache_home
 
 __all__ = ["Slot", "plan_slots", "visible_gpus"]
 
@@ -63,7 +63,7 @@ def plan_slots(
     """
     gpus = visible_gpus() if device != "cpu" else []
     if gpus:
-        home = backend.home() / "slots" / socket.gethostname()
+        home = cache_home() / "slots" / socket.gethostname()
         places = len(gpus) // ranks
         if not places:
             raise ConfigError(f"a job of ranks={ranks} needs {ranks} GPUs and {len(gpus)} are visible: lower ranks")

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import TrainingError
-from segnext.tracking.run_folder import strict_json
+from segnext.files import strict_json
 
 __all__ = ["Event", "EventLog", "all_events", "read_events", "series"]
 

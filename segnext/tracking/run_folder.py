@@ -19,10 +19,8 @@ A run is done when ``status.json`` says ``finished``; ``metrics.json`` alone exi
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,55 +32,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from segnext.errors import ConfigError, TrainingError
+from segnext.errors import ConfigError
+from segnext.files import strict_json, write_atomically
 
-__all__ = ["RunFolder", "State", "Status", "strict_json", "write_atomically"]
+__all__ = ["RunFolder", "State", "Status"]
 
 State = Literal["running", "finished", "failed", "interrupted"]
-
-
-def strict_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON any parser reads: numpy scalars become numbers, non-finite numbers become null."""
-    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        return str(value)
-    return value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes ``text`` to a temporary name and renames it, so that a reader sees the old or the new file, whole.
-
-    Raises:
-        TrainingError: the disk is full or the folder cannot be written.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # NamedTemporaryFile makes it private
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise TrainingError(
-            f"cannot write {path} ({error.strerror}): free disk space or choose another folder"
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import ConfigError
+from segnext.files import strict_json
 from segnext.plots.overlays import side_by_side
 from segnext.tracking.events import Event
 from segnext.tracking.images import ValidationImage
-from segnext.tracking.run_folder import RunFolder, State, strict_json
+from segnext.tracking.run_folder import RunFolder, State
 
 __all__ = ["TensorBoardSink"]
 

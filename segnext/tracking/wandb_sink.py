@@ -24,9 +24,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from segnext.files import strict_json, write_atomically
 from segnext.tracking.events import Event, all_events, read_events
 from segnext.tracking.images import StoredImage, ValidationImage
-from segnext.tracking.run_folder import RunFolder, State, strict_json, write_atomically
+from segnext.tracking.run_folder import RunFolder, State
 
 __all__ = ["Mode", "WandbSink", "replay"]
 

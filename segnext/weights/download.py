@@ -28,6 +28,7 @@ from rich.progress import (
 )
 
 from segnext.errors import WeightsError
+from segnext.files import FileLock
 
 __all__ = ["Download", "check", "fetch", "pin"]
 
@@ -76,7 +77,8 @@ def fetch(
     """
     try:
         download.target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(download.target), _bar(download.target.name, progress) as advance:
+        lock = download.target.with_name(f".{download.target.name}.lock")
+        with FileLock.wait(lock), _bar(download.target.name, progress) as advance:
             failed = 0
             while not download.target.exists():
                 before = _size(download.part)
@@ -201,16 +203,6 @@ def _write_version(download: Download, response: requests.Response) -> None:
         download.version.write_text(version)
     else:
         download.version.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _lock(target: Path) -> Iterator[None]:
-    """Holds the right to download ``target``, among all processes of this machine; released even by a crash."""
-    import fcntl
-
-    with target.with_name(f".{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

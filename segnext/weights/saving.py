@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy.typing as npt
 from safetensors.numpy import save as safetensors_bytes
 
 from segnext.errors import WeightsError
+from segnext.files import write_atomically
 from segnext.weights.file_formats import JITTOR_MARK
 from segnext.weights.key_format import SPELLINGS, respell, with_batch_counters
 from segnext.weights.loading import HasTensors
@@ -65,11 +64,11 @@ def save_weights(
     metadata = dict(metadata or {})
     if path.suffix == ".safetensors":
         header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
-        _write_atomically(path, safetensors_bytes(tensors, header))
+        write_atomically(path, safetensors_bytes(tensors, header), error=WeightsError)
     elif path.suffix == ".pkl":
-        _write_atomically(path, _jittor_bytes(tensors))
+        write_atomically(path, _jittor_bytes(tensors), error=WeightsError)
     else:
-        _write_atomically(path, _torch_bytes(with_batch_counters(tensors), metadata, path.stem))
+        write_atomically(path, _torch_bytes(with_batch_counters(tensors), metadata, path.stem), error=WeightsError)
     return path
 
 
@@ -83,35 +82,6 @@ def _arrays(model: HasTensors | Mapping[str, Array]) -> dict[str, Array]:
         # safetensors would write the memory of a transposed view as it lies; ascontiguousarray loses 0-d shapes
         tensors[name] = array if array.flags.c_contiguous else np.array(array, order="C")
     return tensors
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be written ({error.strerror}): free the disk or name another") from error
-
-
-def _write_and_rename(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner reads
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _jittor_bytes(tensors: Mapping[str, Array]) -> bytes:

@@ -10,7 +10,7 @@ from segnext.benchmark.operators import OperatorKind, kind_of
 from segnext.benchmark.probes import Machine
 from segnext.benchmark.results import Row, operators_table, results_table
 from segnext.benchmark.timing import Timing
-from segnext.tracking.run_folder import strict_json
+from segnext.files import strict_json
 
 MACHINE = Machine(bytes_per_second=10e9, macs_per_second=40e9)
 ROW = Row(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from segnext.errors import ConfigError
+from segnext.files import FileLock
 from segnext.sweeps import slots
-from segnext.sweeps.locks import FileLock
 from segnext.sweeps.slots import plan_slots
 
 
