@@ -23,7 +23,7 @@ from segnext.benchmark.torch_python import torch_interpreter
 from segnext.benchmark.torch_twin import default_settings
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.session import open_session
 from segnext.files import strict_json, write_atomically
 
@@ -44,20 +44,20 @@ def main(config: BenchmarkConfig) -> None:
     if config.against:
         torch_interpreter()
 
-    team, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
-    with open_session(team, folder.path, members), recorded(folder, by=team):
+    communicator, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
+    with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
         machine = probe()
-        session = measure(config, team, classes, training_set, console)
+        session = measure(config, communicator, classes, training_set, console)
         machine = machine.best(probe())
         record = _record(session, machine)
-        if team.leads:
+        if communicator.is_main:
             write_atomically(folder.path / "benchmark.json", strict_json(record, indent=2) + "\n")
     _show(session, machine, console)
     console.print(f"results: {folder.path / 'benchmark.json'}", soft_wrap=True)
 
 
 def measure(
-    config: BenchmarkConfig, team: Team, classes: int, training_set: Dataset | None, console: Console
+    config: BenchmarkConfig, communicator: Communicator, classes: int, training_set: Dataset | None, console: Console
 ) -> Session:
     """Runs every workload of ``what``."""
     device = backend.device_name()
@@ -74,7 +74,7 @@ def measure(
             precision=config.precision.value,
             rounds=(config.warmup, config.repeats),
             torch_settings=(config.torch_settings or default_settings(device)) if config.against else [],
-            team=team,
+            communicator=communicator,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
         for what in config.what:

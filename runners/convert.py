@@ -11,7 +11,7 @@ from segnext.app import ConvertConfig
 from segnext.app.runner import runner
 from segnext.errors import WeightsError
 from segnext.evaluation.checkpoint import CheckpointInfo, open_checkpoint
-from segnext.models.tensor_shapes import CLASSIFIER, recognise, tensor_shapes
+from segnext.models.tensor_shapes import CLASSIFIER, infer_size, tensor_shapes
 from segnext.weights import zoo
 from segnext.weights.arrays import ArrayModel
 from segnext.weights.loading import load_weights, read_weights
@@ -46,7 +46,7 @@ def _open(text: str) -> tuple[Path, CheckpointInfo | None]:
 def _expected(source: Path, config: ConvertConfig) -> tuple[str, dict[str, tuple[int, ...]], str]:
     """Which model the file must hold completely: its name, its tensors, and ``all`` or ``backbone``."""
     found = {name: stored.shape for name, stored in read_weights(source).tensors.items()}
-    name = config.model.name or recognise(found)
+    name = config.model.name or infer_size(found)
     if name is None:
         raise WeightsError(
             f"{source} is no complete SegNeXt of a published size: give model=tiny, small, base or large to see "

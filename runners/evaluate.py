@@ -16,10 +16,10 @@ from segnext.app.ranks import assemble
 from segnext.app.runner import runner
 from segnext.app.trained import open_run_folder, read_weights, recorded, require_fit
 from segnext.data.datasets import Dataset, Sample
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.session import open_session
 from segnext.evaluation.checkpoint import open_checkpoint
-from segnext.evaluation.distributed import evaluate_together
+from segnext.evaluation.distributed import evaluate_distributed
 from segnext.evaluation.evaluator import EvaluationResult
 from segnext.evaluation.results import metrics_of, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
@@ -35,8 +35,8 @@ def main(config: EvaluateConfig) -> None:
     path, info = open_checkpoint(config.checkpoint)
     require_fit(info, model=config.model.name, dataset=dataset, checkpoint=config.checkpoint)
     weights = read_weights(config, path, info, num_classes=len(dataset.classes))
-    team, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
-    with open_session(team, folder.path, members), recorded(folder, by=team):
+    communicator, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
+    with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
         model = build_model(
             config.model,
             num_classes=len(dataset.classes),
@@ -47,8 +47,8 @@ def main(config: EvaluateConfig) -> None:
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )
-        results = _evaluate_draws(config, team, model, dataset, writer, console)
-        if not team.leads:
+        results = _evaluate_repeatedly(config, communicator, model, dataset, writer, console)
+        if not communicator.is_main:
             return
         metrics = metrics_of(results) | {
             "checkpoint": str(path), "split": config.split, "mode": config.mode.value, "seed": config.seed,
@@ -64,36 +64,36 @@ def main(config: EvaluateConfig) -> None:
     console.print(f"results: {folder.path}", soft_wrap=True)
 
 
-def _evaluate_draws(
+def _evaluate_repeatedly(
     config: EvaluateConfig,
-    team: Team,
+    communicator: Communicator,
     model: Any,
     dataset: Dataset,
     writer: SubmissionWriter | None,
     console: Console,
 ) -> list[EvaluationResult]:
-    """One result per draw of the random bases; the first draw goes into the submission."""
+    """One result per draw of the random bases; the first goes into the submission."""
     options = config.evaluation
     images = min(len(dataset), options.max_images or len(dataset))
     settings = inference_settings(config.dataset, options, mode=config.mode.value)
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
 
-    def one(draw: int) -> EvaluationResult:
-        title = "evaluating" if options.draws == 1 else f"draw {draw + 1} of {options.draws}"
+    def one(repeat: int) -> EvaluationResult:
+        title = "evaluating" if options.draws == 1 else f"repeat {repeat + 1} of {options.draws}"
         task = bar.add_task(title, total=images)
 
         def keep(index: int, _: Sample, labels: NDArray[np.int32]) -> None:
-            if writer is not None and draw == 0:
+            if writer is not None and repeat == 0:
                 writer.add(dataset.name(index), labels)
 
-        return evaluate_together(
-            team,
+        return evaluate_distributed(
+            communicator,
             model,
             dataset,
             settings=settings,
             count=images,
             seed=config.seed,
-            draw=draw,
+            repeat=repeat,
             workers=config.workers,
             boundary=options.boundary,
             progress=lambda done, _: bar.update(task, completed=done),
@@ -101,9 +101,9 @@ def _evaluate_draws(
         )
 
     with Progress(*columns, console=console, transient=True) as bar:
-        results = [one(draw) for draw in range(options.draws)]
+        results = [one(repeat) for repeat in range(options.draws)]
     if writer is not None:
-        for written in team.gather(writer.written):
+        for written in communicator.all_gather(writer.written):
             writer.include(written)
     return results
 

@@ -75,14 +75,14 @@ def _compare(config: ReportConfig, console: Console) -> None:
             f"{len(config.compare)} evaluations to compare: name two, python -m runners.report compare A B"
         )
     a, b = (PerImageCounts.load(_per_image(path)) for path in config.compare)
-    result = compare(a, b, draws=config.draws)
+    result = compare(a, b, bootstrap_samples=config.draws)
     console.print(f"A {100 * result.mIoU_a:.2f} %  {config.compare[0]}", markup=False)
     console.print(f"B {100 * result.mIoU_b:.2f} %  {config.compare[1]}", markup=False)
     verdict = "differ" if result.significant else "cannot be told apart"
     low, high = 100 * result.low, 100 * result.high
     console.print(
         f"B - A: {100 * result.difference:+.2f} points mIoU, 95 % interval {low:+.2f} to {high:+.2f} "
-        f"({result.images} images, {result.draws} draws): they {verdict}",
+        f"({result.images} images, {result.bootstrap_samples} draws): they {verdict}",
         style="bold",
     )
 

@@ -31,10 +31,10 @@ def main(config: TrainConfig) -> None:
     validation_set = build.build_dataset(config.dataset, "val")
     for dataset in (training_set, validation_set):
         check_labels(dataset)
-    leads = current_world().leads  # the other ranks get folder and weights from rank 0
-    resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume and leads else None
-    checkpoint = build.checkpoint_file(config.checkpoint) if leads and not resumed else None
-    backbone = build.pretrained_backbone(config.model) if leads and not resumed and not checkpoint else None
+    is_main = current_world().is_main  # the other ranks get folder and weights from rank 0
+    resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume and is_main else None
+    checkpoint = build.checkpoint_file(config.checkpoint) if is_main and not resumed else None
+    backbone = build.pretrained_backbone(config.model) if is_main and not resumed and not checkpoint else None
     num_classes = len(training_set.classes)
     weights = build.initial_weights(config.model, num_classes=num_classes, backbone=backbone, checkpoint=checkpoint)
 
@@ -44,12 +44,12 @@ def main(config: TrainConfig) -> None:
         console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
         return folder
 
-    team, folder, members = ranks.assemble(config, open_folder, console)
-    with open_session(team, folder.path, members) as log:
+    communicator, folder, members = ranks.assemble(config, open_folder, console)
+    with open_session(communicator, folder.path, members) as log:
         model = build.build_model(
             config.model, num_classes=num_classes, precision=config.precision, seed=config.seed, weights=weights
         )
-        run = ranks.Run(config, team, folder, log, resume=team.agree(resumed is not None))
+        run = ranks.Run(config, communicator, folder, log, resume=communicator.broadcast(resumed is not None))
         figures = fit(run, model, training_set, validation_set)
 
     if "best_mIoU" in figures:  # it is missing where no validation pixel has a label
@@ -66,14 +66,16 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
     from segnext.training.loss_scale import LossScale
     from segnext.training.training_state import Checkpoints
 
-    config, team, classes = run.config, run.team, training_set.classes
+    config, communicator, classes = run.config, run.communicator, training_set.classes
     settings = build.inference_settings(config.dataset, config.evaluation)
-    optimiser = build.build_optimiser(config.schedule, model)
+    optimizer = build.build_optimizer(config.schedule, model)
     info = CheckpointInfo(config.model.name, config.dataset.name, classes, config.model.ham.rank or 0, settings)
     loss_scale = LossScale() if config.precision is Precision.fp16 else None
-    checkpoints = Checkpoints(run.folder.checkpoints, model, optimiser, info=info, team=team, loss_scale=loss_scale)
+    checkpoints = Checkpoints(
+        run.folder.checkpoints, model, optimizer, info=info, communicator=communicator, loss_scale=loss_scale
+    )
     first_iteration = checkpoints.restore() if run.resume else checkpoints.begin()
-    tracker = build.tracker(config, run.folder, classes, first_iteration) if team.leads else RankLog(run.log)
+    tracker = build.tracker(config, run.folder, classes, first_iteration) if communicator.is_main else RankLog(run.log)
 
     def evaluate_and_keep(iteration: int, check: Callable[[], None]) -> None:
         scores, samples = _validate(run, model, validation_set, settings, check=check)
@@ -81,20 +83,20 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
         tracker.images(iteration, samples)
         checkpoints.save_if_best(iteration, scores.mIoU)
 
-    loader = build.build_loader(config, training_set, first_iteration=first_iteration, world=team.world)
+    loader = build.build_loader(config, training_set, first_iteration=first_iteration, world=communicator.world)
     with tracker, loader as batches:
         height, width = config.dataset.profile_size
         cost = complexity(config.model.name, num_classes=len(classes), height=height, width=width)
         tracker.note("compiling operators (first use takes a minute or two)")
         tracker.summary({"params": cost.params, "macs": cost.macs, "flops": cost.macs})
         intervals = build.intervals(config.schedule)
-        due = team.leads and run.resume and intervals.due(intervals.evaluation, first_iteration)
-        if team.agree(due and not evaluated(run.folder, first_iteration)):
+        due = communicator.is_main and run.resume and intervals.due(intervals.evaluation, first_iteration)
+        if communicator.broadcast(due and not evaluated(run.folder, first_iteration)):
             evaluate_and_keep(first_iteration, lambda: None)
         try:
             train(
                 model,
-                optimiser,
+                optimizer,
                 batches,
                 learning_rate=build.learning_rate(config.schedule),
                 seed=config.seed,
@@ -103,7 +105,7 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
                 evaluate=evaluate_and_keep,
                 save=checkpoints.save_latest,
                 micro_batch=config.schedule.micro_batch,
-                team=team,
+                communicator=communicator,
                 loss_scale=loss_scale,
             )
         except Interrupted as stop:
@@ -116,7 +118,7 @@ def _validate(
     run: ranks.Run, model: Any, dataset: Dataset, settings: Any, *, check: Callable[[], None]
 ) -> tuple[Any, list[ValidationImage]]:
     """Scores of the validation images, and the first few of them with their predictions; ``check`` may stop it."""
-    from segnext.evaluation.distributed import evaluate_together
+    from segnext.evaluation.distributed import evaluate_distributed
 
     config = run.config
     samples: dict[int, ValidationImage] = {}
@@ -125,8 +127,8 @@ def _validate(
         if index < config.tracking.images:
             samples[index] = ValidationImage(dataset.name(index), sample.image, sample.label, prediction)
 
-    result = evaluate_together(
-        run.team,
+    result = evaluate_distributed(
+        run.communicator,
         model,
         dataset,
         settings=settings,
@@ -136,7 +138,7 @@ def _validate(
         progress=lambda done, total: check(),
         on_prediction=keep,
     )
-    everywhere = {index: image for part in run.team.gather(samples) for index, image in part.items()}
+    everywhere = {index: image for part in run.communicator.all_gather(samples) for index, image in part.items()}
     return result.scores, [image for _, image in sorted(everywhere.items())]
 
 

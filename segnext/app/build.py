@@ -48,7 +48,7 @@ __all__ = [
     "build_dataset",
     "build_loader",
     "build_model",
-    "build_optimiser",
+    "build_optimizer",
     "build_transform",
     "checkpoint_file",
     "inference_settings",
@@ -142,7 +142,7 @@ def build_loader(
     )
 
 
-def build_optimiser(config: ScheduleConfig, model: Any) -> AdamW:
+def build_optimizer(config: ScheduleConfig, model: Any) -> AdamW:
     """AdamW over the model's parameters in the recipe's groups."""
     from segnext.training.optimizer import AdamW, parameter_groups  # here, since this brings Jittor up
 
@@ -240,7 +240,7 @@ def build_model(
         nmf_rank=config.ham.rank,
         nmf_gradient=config.ham.gradient.value,
         precision=precision.value,
-        recompute=config.recompute,
+        gradient_checkpointing=config.recompute,
         seed=seed,
     )
     tensors = model.tensors()

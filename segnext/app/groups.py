@@ -177,7 +177,7 @@ class DatasetConfig:
 class ScheduleConfig:
     name: str = MISSING
     iterations: int = MISSING
-    batch_size: int = MISSING  # images per optimiser step over all devices
+    batch_size: int = MISSING  # images per optimizer step over all devices
     micro_batch: Optional[int] = None  # images per pass; null: the whole batch at once
     lr: float = 6e-5
     head_lr_factor: float = 10.0

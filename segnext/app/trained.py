@@ -15,7 +15,7 @@ from segnext.app import CommonConfig, DatasetConfig, to_yaml
 from segnext.app.build import build_model, initial_weights
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
 from segnext.data.datasets import Dataset
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.errors import ConfigError
 from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.tracking.run_folder import RunFolder
@@ -73,9 +73,9 @@ def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
 
 
 @contextmanager
-def recorded(folder: RunFolder, *, by: Team | None = None) -> Iterator[None]:
-    """Keeps ``status.json`` of the folder: running, then finished, failed or interrupted; rank 0 of a team does so."""
-    if by is not None and not by.leads:
+def recorded(folder: RunFolder, *, by: Communicator | None = None) -> Iterator[None]:
+    """Keeps ``status.json`` of the folder: running, then how it ended; rank 0 alone does so."""
+    if by is not None and not by.is_main:
         yield
         return
     folder.write_status("running")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segnext.benchmark.timing import Timing
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 
 __all__ = ["InStep", "Scaling", "contestants", "scaling"]
 
@@ -43,30 +43,30 @@ class InStep:
         averaging: whether gradients and statistics are averaged over the ranks.
     """
 
-    def __init__(self, run: Callable[[], float], team: Team, *, working: bool, averaging: bool) -> None:
-        self._run, self._team = run, team
+    def __init__(self, run: Callable[[], float], communicator: Communicator, *, working: bool, averaging: bool) -> None:
+        self._run, self._communicator = run, communicator
         self._working, self._averaging = working, averaging
 
     def __call__(self) -> float:
-        from segnext.distributed.all_reduce import alone  # brings Jittor up
+        from segnext.distributed.all_reduce import without_communication  # brings Jittor up
 
-        self._team.highest(0)
+        self._communicator.barrier()
         seconds = 0.0
         if self._working:
-            with contextlib.nullcontext() if self._averaging else alone():
+            with contextlib.nullcontext() if self._averaging else without_communication():
                 seconds = self._run()
-        self._team.watchdog.alive("measuring")
-        return self._team.highest(int(seconds * 1e9)) / 1e9
+        self._communicator.hang_timer.reset("measuring")
+        return self._communicator.all_reduce_max(int(seconds * 1e9)) / 1e9
 
 
-def contestants(what: str, run: Callable[[], float], team: Team) -> dict[str, InStep]:
+def contestants(what: str, run: Callable[[], float], communicator: Communicator) -> dict[str, InStep]:
     """What to measure of ``what``, by the name of its row: all ranks first, one alone second."""
     measured = {
-        f"{team.size} ranks": InStep(run, team, working=True, averaging=True),
-        "1 alone": InStep(run, team, working=team.leads, averaging=False),
+        f"{communicator.size} ranks": InStep(run, communicator, working=True, averaging=True),
+        "1 alone": InStep(run, communicator, working=communicator.is_main, averaging=False),
     }
     if what == "train":
-        measured[f"{team.size} not averaging"] = InStep(run, team, working=True, averaging=False)
+        measured[f"{communicator.size} not averaging"] = InStep(run, communicator, working=True, averaging=False)
     return measured
 
 

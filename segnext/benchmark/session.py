@@ -16,7 +16,7 @@ from segnext.benchmark.start_up import seconds_to_first_step
 from segnext.benchmark.timing import Timing, take_turns
 from segnext.benchmark.torch_twin import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
 
 __all__ = ["Session"]
@@ -36,7 +36,7 @@ class Session:
         rounds: (warm-up, repeats).
         torch_settings: PyTorch's contestants; empty: we run alone.
         progress: called with the workload, the rounds done and their total.
-        team: several ranks measure what they gain over one, and no operators.
+        communicator: several ranks measure what they gain over one, and no operators.
         rows, operators, versions, scaling: results; operators and scaling by workload.
     """
 
@@ -49,7 +49,7 @@ class Session:
     rounds: tuple[int, int]
     torch_settings: Sequence[str]
     progress: Callable[[str, int, int], None]
-    team: Team = field(default_factory=lambda: Team(World()))
+    communicator: Communicator = field(default_factory=lambda: Communicator(World()))
     rows: list[Row] = field(default_factory=list)
     operators: dict[str, list[OperatorKind]] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Session:
         self.rows.append(Row(what, _OURS, Timing((seconds,), 0)))
 
     def _network(self, what: str, ours: Callable[[], float], groups: Sequence[Any]) -> None:
-        if self.team.size > 1:
+        if self.communicator.size > 1:
             self._ranks(what, ours)
             return
         with ExitStack() as stack:
@@ -132,11 +132,11 @@ class Session:
             )
 
     def _ranks(self, what: str, ours: Callable[[], float]) -> None:
-        timings = self._turns(what, dict(contestants(what, ours, self.team)))
+        timings = self._turns(what, dict(contestants(what, ours, self.communicator)))
         for name, timing in timings.items():
-            images = self.batch * (1 if name == "1 alone" else self.team.size)
+            images = self.batch * (1 if name == "1 alone" else self.communicator.size)
             self.rows.append(Row(what, name, Timing(timing.seconds, images)))
-        self.scaling[what] = scaling(timings, self.team.size)
+        self.scaling[what] = scaling(timings, self.communicator.size)
 
     def _turns(self, what: str, contestants: dict[str, Callable[[], float]]) -> dict[str, Timing]:
         warmup, repeats = self.rounds

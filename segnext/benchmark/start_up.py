@@ -52,8 +52,8 @@ def _first_step(model: str, num_classes: int, batch: int, crop: list[int], devic
 
     network = create_model(model, num_classes=num_classes)
     parameters = network.parameters_to_train()
-    optimiser = AdamW(parameters, parameter_groups(parameters))
-    TrainingStep(network, optimiser, *random_batch(batch, (crop[0], crop[1]), num_classes))()
+    optimizer = AdamW(parameters, parameter_groups(parameters))
+    TrainingStep(network, optimizer, *random_batch(batch, (crop[0], crop[1]), num_classes))()
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ class Worker:
 
         def train() -> None:
             loss = F.cross_entropy(logits(), labels.to(device), ignore_index=255, reduction="none").mean()
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
 
         def infer() -> None:
             with torch.no_grad():
@@ -73,7 +73,7 @@ class Worker:
         self.step = infer
         if what == "train":
             named = dict(network.named_parameters())
-            optimiser = torch.optim.AdamW(
+            optimizer = torch.optim.AdamW(
                 [{"params": [named[n] for n in names], "lr": lr, "weight_decay": decay} for lr, decay, names in groups]
             )
             self.step = train

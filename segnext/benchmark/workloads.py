@@ -23,8 +23,8 @@ def random_batch(batch: int, crop: tuple[int, int], num_classes: int) -> tuple[A
 class TrainingStep:
     """One iteration as in ``runners.train``: host to device, forward, loss, backward, AdamW."""
 
-    def __init__(self, model: Any, optimiser: Any, images: Any, labels: Any) -> None:
-        self.model, self.optimiser, self.images, self.labels = model, optimiser, images, labels
+    def __init__(self, model: Any, optimizer: Any, images: Any, labels: Any) -> None:
+        self.model, self.optimizer, self.images, self.labels = model, optimizer, images, labels
         self.iteration = 0
 
     def __call__(self) -> float:
@@ -34,11 +34,11 @@ class TrainingStep:
         self.model.train()
         jt.sync_all(True)
         start = time.perf_counter()
-        self.model.seed_draws([(0, self.iteration, index) for index in range(len(self.images))])
+        self.model.seed_noise([(0, self.iteration, index) for index in range(len(self.images))])
         loss = segmentation_loss(self.model(jt.array(self.images)), jt.array(self.labels))
-        self.optimiser.backward(loss)
-        self.optimiser.average_gradients()
-        self.optimiser.step(6e-5)
+        self.optimizer.backward(loss)
+        self.optimizer.all_reduce_gradients()
+        self.optimizer.step(6e-5)
         jt.sync_all(True)
         self.iteration += 1
         return time.perf_counter() - start

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from segnext import backend
-from segnext.distributed.hang_timer import Watchdog
+from segnext.distributed.hang_timer import HangTimer
 from segnext.distributed.world import World, current_world
 from segnext.errors import BackendError
 
-__all__ = ["Member", "Team"]
+__all__ = ["Communicator", "Member"]
 
 T = TypeVar("T")
 
@@ -36,20 +36,20 @@ class Member:
         return f"rank {self.rank}: {self.host}, process {self.pid}, {place}"
 
 
-class Team:
+class Communicator:
     """All ranks of this run. Every rank must call the same methods in the same order.
 
     Args:
-        watchdog: is told while this rank waits for others.
+        hang_timer: is told while this rank waits for others.
     """
 
-    def __init__(self, world: World, communicator: Any = None, *, watchdog: Watchdog | None = None) -> None:
+    def __init__(self, world: World, mpi: Any = None, *, hang_timer: HangTimer | None = None) -> None:
         self.world = world
-        self._communicator = communicator
-        self.watchdog = watchdog or Watchdog(0, rank=world.rank)
+        self._mpi = mpi
+        self.hang_timer = hang_timer or HangTimer(0, rank=world.rank)
 
     @classmethod
-    def join(cls, *, timeout: float = 0) -> Team:
+    def join(cls, *, timeout: float = 0) -> Communicator:
         """Joins the ranks that Jittor's start has connected.
 
         Args:
@@ -71,51 +71,55 @@ class Team:
         mpi4py.rc.initialize = mpi4py.rc.finalize = False  # Jittor has done and will do it
         from mpi4py import MPI
 
-        return cls(world, MPI.COMM_WORLD, watchdog=Watchdog(timeout, rank=world.rank))
+        return cls(world, MPI.COMM_WORLD, hang_timer=HangTimer(timeout, rank=world.rank))
 
     @property
-    def leads(self) -> bool:
-        return self.world.leads
+    def is_main(self) -> bool:
+        return self.world.is_main
 
     @property
     def size(self) -> int:
         return self.world.size
 
-    def agree(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Rank 0's ``value``, on every rank."""
-        if self._communicator is None:
+        if self._mpi is None:
             return value
-        with self.watchdog.waiting():
-            agreed: T = self._communicator.bcast(value, root=0)
+        with self.hang_timer.waiting():
+            agreed: T = self._mpi.bcast(value, root=0)
         return agreed
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The values of all ranks in their order, on every rank."""
-        if self._communicator is None:
+        if self._mpi is None:
             return [value]
-        with self.watchdog.waiting():
-            return list(self._communicator.allgather(value))
+        with self.hang_timer.waiting():
+            return list(self._mpi.allgather(value))
 
-    def highest(self, number: int) -> int:
+    def barrier(self) -> None:
+        """Waits until every rank has come here."""
+        self.all_reduce_max(0)
+
+    def all_reduce_max(self, number: int) -> int:
         """The largest ``number`` of any rank, on every rank."""
-        if self._communicator is None:
+        if self._mpi is None:
             return number
         mine, all_ranks = np.array([number], np.int64), np.empty(1, np.int64)
         from mpi4py import MPI
 
-        with self.watchdog.waiting():
-            self._communicator.Allreduce(mine, all_ranks, op=MPI.MAX)
+        with self.hang_timer.waiting():
+            self._mpi.Allreduce(mine, all_ranks, op=MPI.MAX)
         return int(all_ranks[0])
 
-    def spread(self, variables: Mapping[str, Any]) -> None:
+    def broadcast_variables(self, variables: Mapping[str, Any]) -> None:
         """Gives every rank the values of rank 0's Jittor variables; names, shapes and their order agree already."""
-        if self._communicator is None:
+        if self._mpi is None:
             return
         for variable in variables.values():
             values = np.ascontiguousarray(variable.numpy())
-            with self.watchdog.waiting():
-                self._communicator.Bcast(values, root=0)
-            if not self.leads:
+            with self.hang_timer.waiting():
+                self._mpi.Bcast(values, root=0)
+            if not self.is_main:
                 variable.assign(values)
 
     def members(self, cores: list[int]) -> list[Member]:
@@ -126,7 +130,7 @@ class Team:
             device = f"GPU {visible[self.world.local_rank % len(visible)]}"
         elif device == "cuda":
             device = f"GPU {self.world.local_rank}"
-        return self.gather(Member(self.world.rank, socket.gethostname(), os.getpid(), device, tuple(cores)))
+        return self.all_gather(Member(self.world.rank, socket.gethostname(), os.getpid(), device, tuple(cores)))
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:

@@ -16,13 +16,13 @@ import traceback
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["HUNG", "Watchdog"]
+__all__ = ["HUNG", "HangTimer"]
 
 HUNG = 70  # exit code of a rank that was ended
 _PATIENCE = 3.0  # seconds that who waits for other ranks gives the one that hangs to speak first
 
 
-class Watchdog:
+class HangTimer:
     """Watches between ``start`` and ``stop``; ``alive`` says that there was progress.
 
     Args:
@@ -43,10 +43,10 @@ class Watchdog:
         """Begins to watch; what every thread was doing goes into ``log`` before the end."""
         if self._timeout:
             self._log = log
-            self.alive("starting")
+            self.reset("starting")
             threading.Thread(target=self._watch, args=(threading.main_thread().ident,), daemon=True).start()
 
-    def alive(self, doing: str) -> None:
+    def reset(self, doing: str) -> None:
         """There was progress; ``doing`` names what comes next."""
         self._last, self._doing = time.monotonic(), doing
         if self._log is not None:

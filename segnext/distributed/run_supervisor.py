@@ -17,14 +17,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["STOPS", "Guardian"]
+__all__ = ["STOPS", "RunSupervisor"]
 
 _DONE = 255  # no signal has this number
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _LAST_WORDS_SECONDS = 1.0  # other ranks write their errors and end
 
 
-class Guardian:
+class RunSupervisor:
     """Rank 0's end of the pipe.
 
     Args:

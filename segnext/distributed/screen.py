@@ -17,7 +17,7 @@ __all__ = ["prepare_screen"]
 
 def prepare_screen(world: World, environment: MutableMapping[str, str]) -> None:
     """Silences ``sys.stdout`` of all ranks but 0, and tells rank 0 what its screen really is."""
-    if not world.leads:
+    if not world.is_main:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return
     width = _width(os.getppid())

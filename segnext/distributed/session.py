@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from segnext.distributed.communicator import Member, Team
-from segnext.distributed.run_supervisor import STOPS, Guardian
+from segnext.distributed.communicator import Communicator, Member
+from segnext.distributed.run_supervisor import STOPS, RunSupervisor
 from segnext.errors import SegNeXtError
 
 __all__ = ["open_session", "rank_log"]
@@ -24,25 +24,25 @@ def rank_log(folder: Path, rank: int) -> Path:
 
 
 @contextlib.contextmanager
-def open_session(team: Team, folder: Path, members: list[Member]) -> Iterator[IO[str]]:
-    """Opens this rank's log, lets the watchdog watch and, on rank 0, a guardian; yields the log.
+def open_session(communicator: Communicator, folder: Path, members: list[Member]) -> Iterator[IO[str]]:
+    """Opens this rank's log, starts the hang timer and, on rank 0, the supervisor; yields the log.
 
     An error that leaves the block is written to the log, whose last words become those of the run when rank 0 can't
     speak for it any more.
     """
-    if team.size == 1:
+    if communicator.size == 1:
         with open(os.devnull, "w", encoding="utf-8") as nothing:
             yield nothing
         return
-    own = members[team.world.rank]
+    own = members[communicator.world.rank]
     path = rank_log(folder, own.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
     local = {member.rank: member.pid for member in members if member.host == own.host}
-    guardian = Guardian(folder, local) if team.leads else None
+    supervisor = RunSupervisor(folder, local) if communicator.is_main else None
     with path.open("w", encoding="utf-8") as log:
-        for member in members if team.leads else [own]:
+        for member in members if communicator.is_main else [own]:
             print(member, file=log, flush=True)
-        team.watchdog.start(log)
+        communicator.hang_timer.start(log)
         try:
             with _stops_noticed():
                 yield log
@@ -50,17 +50,17 @@ def open_session(team: Team, folder: Path, members: list[Member]) -> Iterator[IO
             print("".join(traceback.format_exception(error)), file=log)
             print(f"error: rank {own.rank}: {error}", file=log, flush=True)
             if isinstance(error, SegNeXtError) and error.on_all_ranks:
-                team.highest(0)  # all wait: who ends before rank 0 has written its status ends rank 0 as well
+                communicator.barrier()  # all wait: who ends before rank 0 has written its status ends rank 0 as well
             raise
         finally:
-            team.watchdog.stop()
-            if guardian is not None:
-                guardian.dismiss()
+            communicator.hang_timer.stop()
+            if supervisor is not None:
+                supervisor.dismiss()
 
 
 @contextlib.contextmanager
 def _stops_noticed() -> Iterator[None]:
-    """Outside of training, where there is nothing to save, lets a stop end the process after the guardian knows of it.
+    """Outside of training, where there is nothing to save, a stop ends the process once the supervisor knows of it.
 
     An exception from a signal's handler would surface anywhere inside Jittor, as an error of another kind.
     """

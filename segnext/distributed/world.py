@@ -32,7 +32,7 @@ class World:
     local_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes, logs and tracks."""
         return self.rank == 0
 

@@ -31,7 +31,7 @@ class Comparison:
         low, high: ends of the interval of the difference.
         confidence: coverage of the interval, 0.95 by default.
         better_share: share of the draws in which b is better than a (ties count one half).
-        images, draws: how many images and bootstrap draws it rests on.
+        images, bootstrap_samples: how many images and bootstrap draws it rests on.
     """
 
     mIoU_a: float
@@ -42,7 +42,7 @@ class Comparison:
     confidence: float
     better_share: float
     images: int
-    draws: int
+    bootstrap_samples: int
 
     @property
     def significant(self) -> bool:
@@ -51,7 +51,7 @@ class Comparison:
 
 
 def compare(
-    a: PerImageCounts, b: PerImageCounts, *, draws: int = 5000, confidence: float = 0.95, seed: int = 0
+    a: PerImageCounts, b: PerImageCounts, *, bootstrap_samples: int = 5000, confidence: float = 0.95, seed: int = 0
 ) -> Comparison:
     """Compares two evaluations of the same images (matched by name, in any order).
 
@@ -71,11 +71,11 @@ def compare(
         raise DataError("there are no per-image scores to compare: evaluate at least one image")
     a, b = a.sorted_by_name(), b.sorted_by_name()
     images = len(a.names)
-    differences = np.empty(draws)
+    differences = np.empty(bootstrap_samples)
     rng = np.random.default_rng(seed)
     sums_a, sums_b = _columns(a), _columns(b)
-    for start in range(0, draws, _CHUNK):
-        count = min(_CHUNK, draws - start)
+    for start in range(0, bootstrap_samples, _CHUNK):
+        count = min(_CHUNK, bootstrap_samples - start)
         # How often each image is drawn; whole numbers in float64, so the products are exact.
         weights = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
         differences[start : start + count] = _miou(weights @ sums_b) - _miou(weights @ sums_a)
@@ -91,7 +91,7 @@ def compare(
         confidence=confidence,
         better_share=float(np.mean(differences > 0) + np.mean(differences == 0) / 2),
         images=images,
-        draws=draws,
+        bootstrap_samples=bootstrap_samples,
     )
 
 
@@ -103,7 +103,7 @@ def _columns(counts: PerImageCounts) -> NDArray[np.float64]:
 
 
 def _miou(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """mIoU of each row of (draws, 2K) sums, classes with an empty union left out."""
+    """mIoU of each row of (bootstrap_samples, 2K) sums, classes with an empty union left out."""
     intersection, union = np.split(sums, 2, axis=1)
     known = union > 0
     iou = np.divide(intersection, union, out=np.zeros_like(union), where=known)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from segnext.data.datasets import Dataset
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.errors import SegNeXtError
 from segnext.evaluation.evaluator import EvaluationResult, evaluate, merge
 from segnext.evaluation.inference import InferenceSettings
 
-__all__ = ["evaluate_together", "share_of"]
+__all__ = ["evaluate_distributed", "share_of"]
 
 
 def share_of(count: int, *, block: int, rank: int, size: int) -> list[int]:
@@ -19,8 +19,8 @@ def share_of(count: int, *, block: int, rank: int, size: int) -> list[int]:
     return [index for index in range(count) if index // block % size == rank]
 
 
-def evaluate_together(
-    team: Team,
+def evaluate_distributed(
+    communicator: Communicator,
     model: Any,
     dataset: Dataset,
     *,
@@ -35,12 +35,12 @@ def evaluate_together(
         progress: called with about how many images all ranks have done, and ``count``.
         options: others of ``evaluate``; ``on_prediction`` is called for the images of this rank's share.
     """
-    share = share_of(count, block=settings.window_batch, rank=team.world.rank, size=team.size)
+    share = share_of(count, block=settings.window_batch, rank=communicator.world.rank, size=communicator.size)
 
     def report(done: int, _: int) -> None:
-        team.watchdog.alive("evaluating")
+        communicator.hang_timer.reset("evaluating")
         if progress is not None:
-            progress(min(count, done * team.size), count)
+            progress(min(count, done * communicator.size), count)
 
     mine: EvaluationResult | SegNeXtError | None = None
     try:
@@ -51,7 +51,7 @@ def evaluate_together(
             raise
         mine = error  # a stop, which the others may not have noticed
     results = []
-    for part in team.gather(mine):
+    for part in communicator.all_gather(mine):
         if isinstance(part, SegNeXtError):
             raise part
         if part is not None:

@@ -64,7 +64,7 @@ def evaluate(
     *,
     settings: InferenceSettings | None = None,
     seed: int = 0,
-    draw: int = 0,
+    repeat: int = 0,
     indices: Sequence[int] | None = None,
     workers: int = 2,
     boundary: bool = False,
@@ -75,7 +75,7 @@ def evaluate(
 
     Args:
         settings: how images are shown to the model; the ADE20K test by default.
-        seed, draw: choose the random bases, per image; the same values give the same result.
+        seed, repeat: choose the random bases, per image; the same values give the same result.
         indices: the images to evaluate; all by default.
         workers: processes that read images ahead; 0 reads in this one.
         boundary: count boundary IoU as well.
@@ -90,7 +90,7 @@ def evaluate(
     if not len(chosen):
         raise DataError("there are no images to evaluate: check the split and the indices")
     settings = settings or InferenceSettings()
-    predictor = SegmentationPredictor(model, settings, seed=seed, draw=draw)
+    predictor = SegmentationPredictor(model, settings, seed=seed, repeat=repeat)
     confusion = ConfusionMatrix(classes)
     contours = BoundaryIoU(classes) if boundary else None
     names: list[str] = []

@@ -5,7 +5,7 @@ and take the best class. Multi-scale testing does so for six sizes, each as it i
 *probabilities* of the twelve passes.
 
 The bases that SegNeXt's matrix factorisation starts from are random. Here each forward pass of an image gets a seed
-computed from (seed, draw, image name, pass, window), so a checkpoint has one result, whatever the order or the batch.
+computed from (seed, repeat, image name, pass, window), so a checkpoint has one result, whatever the order or the batch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SegmentationModel(Protocol):
         """(B, 3, H, W) float32 normalised -> logits (B, C, ⌈H/8⌉, ⌈W/8⌉)."""
         ...
 
-    def seed_draws(self, seeds: Sequence[int] | None) -> Any:
+    def seed_noise(self, seeds: Sequence[int] | None) -> Any:
         """Seeds the random bases of the next forward passes, one seed per image of the batch; None: unseeded."""
         ...
 
@@ -138,9 +138,9 @@ def window_boxes(length: int, *, window: int, stride: int) -> list[tuple[int, in
     return [(max(end - window, 0), end) for end in ends]
 
 
-def bases_seed(seed: int, *, draw: int, name: str, pass_number: int, window_number: int) -> int:
+def bases_seed(seed: int, *, repeat: int, name: str, pass_number: int, window_number: int) -> int:
     """Seed in [0, 2**31) of the random bases of one forward pass of one image."""
-    key = [seed, draw, zlib.crc32(name.encode()), pass_number, window_number]
+    key = [seed, repeat, zlib.crc32(name.encode()), pass_number, window_number]
     return int(np.random.SeedSequence(key).generate_state(1)[0]) >> 1
 
 
@@ -152,7 +152,7 @@ def evaluation_mode(model: SegmentationModel) -> Iterator[None]:
     try:
         yield
     finally:
-        model.seed_draws(None)  # the seeds of the last images are nobody else's
+        model.seed_noise(None)  # the seeds of the last images are nobody else's
         if training:
             model.train()
 
@@ -175,7 +175,7 @@ class SegmentationPredictor:
         model: see ``SegmentationModel``.
         settings: how images are shown to the model.
         seed: a non-negative number that chooses the random bases together with the image's name.
-        draw: number of the repetition: another one means other bases.
+        repeat: number of the repetition: another one means other bases.
         strip_floats: scores held at full resolution at a time; by default 2**22 on a CPU and 2**26 on a GPU.
     """
 
@@ -185,13 +185,13 @@ class SegmentationPredictor:
         settings: InferenceSettings | None = None,
         *,
         seed: int = 0,
-        draw: int = 0,
+        repeat: int = 0,
         strip_floats: int | None = None,
     ) -> None:
         self.model = model
         self.settings = settings or InferenceSettings()
         self.seed = seed
-        self.draw = draw
+        self.repeat = repeat
         self.strip_floats = strip_floats
 
     def predict(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.int32]:
@@ -238,7 +238,7 @@ class SegmentationPredictor:
                     pixels = view[top:bottom, left:right]
                     queue = waiting[pixels.shape]
                     seed = bases_seed(
-                        self.seed, draw=self.draw, name=name, pass_number=pass_number, window_number=number
+                        self.seed, repeat=self.repeat, name=name, pass_number=pass_number, window_number=number
                     )
                     queue.append(_Crop(pixels, target, top, left, seed))
                     if len(queue) == settings.window_batch:
@@ -252,7 +252,7 @@ class SegmentationPredictor:
     def _forward(self, crops: Sequence[_Crop]) -> None:
         """Runs equally large crops through the model and hands their logits to where they belong."""
         inputs = np.stack([normalize(np.ascontiguousarray(crop.pixels)) for crop in crops])
-        self.model.seed_draws([crop.seed for crop in crops])
+        self.model.seed_noise([crop.seed for crop in crops])
         logits = self.model(jt.array(inputs))
         logits.sync()  # now, so that the activations of this pass are freed before the next one
         for number, crop in enumerate(crops):

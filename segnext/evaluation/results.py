@@ -26,7 +26,7 @@ __all__ = ["metrics_of", "per_class_rows", "write_tables"]
 
 
 def metrics_of(results: Sequence[EvaluationResult]) -> dict[str, Any]:
-    """The figures of one evaluation, repeated with other random bases or not; the first draw gives the scores."""
+    """The figures of one evaluation, repeated with other random bases or not; the first repeat gives the scores."""
     first = results[0]
     scores = first.scores
     metrics: dict[str, Any] = {
@@ -39,10 +39,10 @@ def metrics_of(results: Sequence[EvaluationResult]) -> dict[str, Any]:
     if first.boundary is not None:
         metrics["boundary_mIoU"] = first.boundary.scores()[0]
     if len(results) > 1:
-        per_draw = [result.scores.mIoU for result in results]
-        metrics["mIoU_per_draw"] = per_draw
-        metrics["mIoU_mean"] = sum(per_draw) / len(per_draw)
-        metrics["mIoU_sd"] = stdev(per_draw)
+        per_repeat = [result.scores.mIoU for result in results]
+        metrics["mIoU_per_repeat"] = per_repeat
+        metrics["mIoU_mean"] = sum(per_repeat) / len(per_repeat)
+        metrics["mIoU_sd"] = stdev(per_repeat)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""A step of AdamW as one operator: in plain operators, the optimiser is most of the graph of a training step."""
+"""A step of AdamW as one operator: in plain operators, the optimizer is most of the graph of a training step."""
 
 from __future__ import annotations
 

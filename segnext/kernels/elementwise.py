@@ -6,13 +6,13 @@ Jittor's own activations compare half types with float32 constants, which does n
 from __future__ import annotations
 
 import math
+import operator
 from functools import reduce
-from operator import add
 
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 
-__all__ = ["gelu", "product", "relu", "total"]
+__all__ = ["add", "gelu", "multiply", "relu"]
 
 
 def gelu(x: Var) -> Var:
@@ -25,28 +25,28 @@ def relu(x: Var) -> Var:
     return _Relu.apply(x)
 
 
-def product(x: Var, y: Var) -> Var:
+def multiply(x: Var, y: Var) -> Var:
     """x·y of two arrays of the same shape and type."""
-    return _Product.apply(x, y)
+    return _Multiply.apply(x, y)
 
 
-def total(*parts: Var) -> Var:
+def add(*parts: Var) -> Var:
     """The sum of arrays of the same shape and type, rounded once."""
     wide = (cast(part, "float32") for part in parts)
-    return cast(reduce(add, wide), parts[0].dtype)
+    return cast(reduce(operator.add, wide), parts[0].dtype)
 
 
-class _Product(Function):
+class _Multiply(Function):
     def execute(self, x: Var, y: Var) -> Var:
         self.saved = x, y
-        return _product(x, y)
+        return _multiply(x, y)
 
     def grad(self, dz: Var) -> tuple[Var, Var]:
         x, y = self.saved
-        return _product(dz, y), _product(dz, x)
+        return _multiply(dz, y), _multiply(dz, x)
 
 
-def _product(x: Var, y: Var) -> Var:
+def _multiply(x: Var, y: Var) -> Var:
     return cast(cast(x, "float32") * cast(y, "float32"), x.dtype)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 from segnext.kernels.depthwise import depthwise_conv
-from segnext.kernels.elementwise import total
+from segnext.kernels.elementwise import add
 
-__all__ = ["attend", "attend_reference"]
+__all__ = ["multi_scale_depthwise", "multi_scale_depthwise_reference"]
 
 
 _KERNELS = [(5, 5), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1)]
@@ -30,13 +30,14 @@ def _pointers(kind: str, first: int) -> str:
 
 
 _MAPS = "const segnext::Maps maps{(int)in0_shape0, (int)in0_shape1, (int)in0_shape2, (int)in0_shape3};\n"
-_FORWARD = f"{_MAPS}segnext::attend(in0_p, {_pointers('in', 1)}, out0_p, maps);\n"
+_FORWARD = f"{_MAPS}segnext::multi_scale_depthwise(in0_p, {_pointers('in', 1)}, out0_p, maps);\n"
 _GRADIENT = (
-    f"{_MAPS}segnext::attend_gradient(in0_p, in1_p, {_pointers('in', 2)}, out0_p, {_pointers('out', 1)}, maps);\n"
+    f"{_MAPS}segnext::multi_scale_depthwise_gradient(in0_p, in1_p, {_pointers('in', 2)}, out0_p, "
+    f"{_pointers('out', 1)}, maps);\n"
 )
 
 
-def attend(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
+def multi_scale_depthwise(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
     """a + Σ column(row(a)), where a is x convolved with the square.
 
     Args:
@@ -48,19 +49,19 @@ def attend(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
         (B,C,H,W) of the type of ``x``.
     """
     if jt.flags.use_cuda:
-        return attend_reference(x, weights, biases)
-    return cast(_Attend()(cast(x, "float32"), *weights, *biases), x.dtype)
+        return multi_scale_depthwise_reference(x, weights, biases)
+    return cast(_MultiScaleDepthwise()(cast(x, "float32"), *weights, *biases), x.dtype)
 
 
-def attend_reference(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
+def multi_scale_depthwise_reference(x: Var, weights: Sequence[Var], biases: Sequence[Var]) -> Var:
     """The same, convolution by convolution: what the kernels are tested against."""
     base = depthwise_conv(x, weights[0], biases[0])
     rows = [depthwise_conv(base, weights[i], biases[i]) for i in range(1, len(weights), 2)]
     columns = [depthwise_conv(row, weights[2 * i + 2], biases[2 * i + 2]) for i, row in enumerate(rows)]
-    return total(base, *columns)
+    return add(base, *columns)
 
 
-class _Attend(Function):
+class _MultiScaleDepthwise(Function):
     def execute(self, x: Var, *parameters: Var) -> Var:
         assert [tuple(weight.shape[2:]) for weight in parameters[:7]] == _KERNELS
         self.saved = x, parameters

@@ -39,7 +39,7 @@ void strip_gradient(const Block& a, const Block& dy, Block& between, Block& dbet
     row.turned().apply(dbetween, da, true);
 }
 
-inline void attend(const float* x, const Filters<const float>& filters, float* y, const Maps& s) {
+inline void multi_scale_depthwise(const float* x, const Filters<const float>& filters, float* y, const Maps& s) {
 #pragma omp parallel
     {
         Block in(s, SQUARE / 2), a(s, BORDER), between(s, BORDER), out(s, 0);
@@ -60,7 +60,7 @@ inline void attend(const float* x, const Filters<const float>& filters, float* y
 }
 
 // a and what the strips have between them are worked out again. The filters' gradients are those of each image, added up.
-inline void attend_gradient(const float* x, const float* dy, const Filters<const float>& filters, float* dx,
+inline void multi_scale_depthwise_gradient(const float* x, const float* dy, const Filters<const float>& filters, float* dx,
                             const Filters<float>& gradients, const Maps& s) {
     std::vector<float> memory[2 * FILTERS];  // of all images: the weights of each filter, then the biases
     for (int f = 0; f < FILTERS; f++) {

@@ -10,31 +10,31 @@ from typing import Any
 
 from segnext.backend import Function, Var, jt
 from segnext.models.layers import BUFFERS, BatchNorm
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 
-__all__ = ["recomputed"]
+__all__ = ["checkpointed"]
 
 
-def recomputed(module: Any, x: Var, *, draws: Draws) -> Var:
+def checkpointed(module: Any, x: Var, *, noise: Noise) -> Var:
     """``module(x)`` with the same values, gradients and running statistics, for less memory and a second pass.
 
     Args:
         module: maps one array to one array.
-        draws: the streams that it draws from; they are wound back for the second pass.
+        noise: the streams that it draws from; they are wound back for the second pass.
     """
     if not module.is_training() or jt.flags.no_grad:
         return module(x)
-    return _Recomputed(module, draws)(x, *_trained(module))
+    return _Checkpointed(module, noise)(x, *_trained(module))
 
 
-class _Recomputed(Function):
-    def __init__(self, module: Any, draws: Draws) -> None:
+class _Checkpointed(Function):
+    def __init__(self, module: Any, noise: Noise) -> None:
         super().__init__()
-        self._module, self._draws = (module,), draws
+        self._module, self._noise = (module,), noise
 
     def execute(self, x: Var, *_: Var) -> Var:
         (module,) = self._module
-        self._input, self._place = x.detach(), self._draws.place()
+        self._input, self._state = x.detach(), self._noise.state()
         with jt.no_grad():
             y = module(x)
         # Jittor computes late and in an order of its own: without these calls to sync, all passes meet in memory.
@@ -48,7 +48,7 @@ class _Recomputed(Function):
         x = self._input.clone()
         x.start_grad()
         inputs = [x, *_trained(module)]
-        with jt.enable_grad(), self._draws.replay(self._place), _statistics_kept(module):
+        with jt.enable_grad(), self._noise.rewind(self._state), _statistics_kept(module):
             gradients = jt.grad((module(x) * dy).sum(), inputs, False)
         jt.sync(gradients)
         return tuple(gradients)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from segnext.backend import Module, Var, jt
 from segnext.errors import ConfigError
 from segnext.kernels.cast import cast
-from segnext.kernels.elementwise import relu, total
+from segnext.kernels.elementwise import add, relu
 from segnext.kernels.nmf import factorise
 from segnext.kernels.resize import resize
 from segnext.models.layers import Conv, Dropout2d, GroupNorm
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 
 __all__ = ["NMF2D", "LightHamHead"]
 
@@ -36,12 +36,12 @@ class LightHamHead(Module):
         nmf_rank: int,
         nmf_gradient: str,
         dropout: float,
-        draws: Draws,
+        noise: Noise,
     ) -> None:
         self.squeeze = ConvNorm(sum(channels_in), channels)
-        self.hamburger = Hamburger(channels, rank=nmf_rank, gradient=nmf_gradient, draws=draws)
+        self.hamburger = Hamburger(channels, rank=nmf_rank, gradient=nmf_gradient, noise=noise)
         self.align = ConvNorm(channels, channels)
-        self.dropout = Dropout2d(dropout, draws)
+        self.dropout = Dropout2d(dropout, noise)
         self.conv_seg = Conv(channels, num_classes, 1)
 
     def execute(self, stages: list[Var]) -> Var:
@@ -55,13 +55,13 @@ class LightHamHead(Module):
 class Hamburger(Module):
     """A low-rank reconstruction between two 1×1 convolutions, added to its input."""
 
-    def __init__(self, channels: int, *, rank: int, gradient: str, draws: Draws) -> None:
+    def __init__(self, channels: int, *, rank: int, gradient: str, noise: Noise) -> None:
         self.ham_in = ConvNorm(channels, channels, norm=False)
-        self.ham = NMF2D(rank, gradient=gradient, draws=draws)
+        self.ham = NMF2D(rank, gradient=gradient, noise=noise)
         self.ham_out = ConvNorm(channels, channels)
 
     def execute(self, x: Var) -> Var:
-        return relu(total(x, self.ham_out(self.ham(cast(relu(self.ham_in(x)), "float32")))))
+        return relu(add(x, self.ham_out(self.ham(cast(relu(self.ham_in(x)), "float32")))))
 
 
 class ConvNorm(Module):
@@ -83,16 +83,16 @@ class NMF2D(Module):
     implementation; ``"one_step"`` through the last update of the coefficients alone.
     """
 
-    def __init__(self, rank: int, *, gradient: str, draws: Draws) -> None:
+    def __init__(self, rank: int, *, gradient: str, noise: Noise) -> None:
         if gradient not in GRADIENTS:
             raise ConfigError(f"ham.gradient={gradient} is unknown: choose one of {', '.join(GRADIENTS)}")
         self.rank = rank
         self.gradient = gradient
-        self._draws = draws
+        self._noise = noise
 
     def draw_bases(self, batch: int, dim: int, rank: int) -> Var | NDArray[np.float32]:
-        """Bases (batch, dim, rank) ≥ 0 with columns of unit length; seeded through ``SegNeXt.seed_draws``."""
-        bases = self._draws.uniform(dim, rank)
+        """Bases (batch, dim, rank) ≥ 0 with columns of unit length; seeded through ``SegNeXt.seed_noise``."""
+        bases = self._noise.uniform(dim, rank)
         assert len(bases) == batch
         return bases / np.linalg.norm(bases, axis=1, keepdims=True)
 

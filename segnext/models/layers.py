@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from segnext.backend import Module, Var, jt
-from segnext.distributed.all_reduce import average
+from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 
 __all__ = [
     "BUFFERS",
@@ -32,7 +32,7 @@ EPSILON = 1e-5
 
 
 class Conv(Module):
-    """A convolution of all channels; ``create_model`` draws its weights."""
+    """A convolution of all channels; ``create_model`` noise its weights."""
 
     compute_type = "float32"
 
@@ -78,9 +78,9 @@ class BatchNorm(Module):
             shift = self.bias - self.running_mean * scale
             return x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
         count = jt.world_size * x.numel() // x.shape[1]
-        mean = average(x.mean(dims))
+        mean = all_reduce_mean(x.mean(dims))
         centred = x - mean.broadcast(x, dims)
-        variance = average((centred * centred).mean(dims))
+        variance = all_reduce_mean((centred * centred).mean(dims))
         if self.tracking:
             unbiased = variance * (count / max(count - 1, 1))
             self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
@@ -144,27 +144,27 @@ class DropPath(Module):
     Kept branches are divided by 1 − rate (Huang et al., Deep Networks with Stochastic Depth, 2016).
     """
 
-    def __init__(self, rate: float, draws: Draws) -> None:
+    def __init__(self, rate: float, noise: Noise) -> None:
         self.rate = rate
-        self._draws = draws
+        self._noise = noise
 
     def execute(self, x: Var) -> Var:
         if self.rate == 0 or not self.is_training():
             return x
         keep = 1 - self.rate
-        scale = np.floor(keep + self._draws.uniform(1, 1, 1)) / keep
+        scale = np.floor(keep + self._noise.uniform(1, 1, 1)) / keep
         return x * jt.array(scale.astype(np.float32))
 
 
 class Dropout2d(Module):
     """Drops whole channels of an image with probability ``rate`` in training mode, scaling the others by 1/(1−rate)."""
 
-    def __init__(self, rate: float, draws: Draws) -> None:
+    def __init__(self, rate: float, noise: Noise) -> None:
         self.rate = rate
-        self._draws = draws
+        self._noise = noise
 
     def execute(self, x: Var) -> Var:
         if self.rate == 0 or not self.is_training():
             return x
-        scale = (self._draws.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
+        scale = (self._noise.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
         return cast(cast(x, "float32") * jt.array(scale.astype(np.float32)), x.dtype)

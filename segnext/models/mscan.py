@@ -11,11 +11,11 @@ import numpy as np
 
 from segnext.backend import Module, Var, jt
 from segnext.kernels.cast import cast
-from segnext.kernels.elementwise import gelu, product, total
-from segnext.kernels.multi_scale_depthwise import attend
-from segnext.models.gradient_checkpointing import recomputed
+from segnext.kernels.elementwise import add, gelu, multiply
+from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise
+from segnext.models.gradient_checkpointing import checkpointed
 from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 from segnext.models.variants import Variant
 
 __all__ = ["MSCAN", "drop_path_rates"]
@@ -33,16 +33,16 @@ def drop_path_rates(depths: Sequence[int], rate: float) -> list[float]:
 class MSCAN(Module):
     """Maps images (B,3,H,W) to the maps of its stages: (B, embed_dims[i], ⌈H/2^(i+2)⌉, ⌈W/2^(i+2)⌉) for i = 0…3."""
 
-    def __init__(self, variant: Variant, *, drop_path: float, draws: Draws, recompute: bool = False) -> None:
-        self._draws = draws
-        self._recompute = recompute
+    def __init__(self, variant: Variant, *, drop_path: float, noise: Noise, checkpointing: bool = False) -> None:
+        self._noise = noise
+        self._checkpointing = checkpointing
         rates = iter(drop_path_rates(variant.depths, drop_path))
         channels_in = 3
         for stage, (channels, depth, ratio) in enumerate(
             zip(variant.embed_dims, variant.depths, variant.mlp_ratios, strict=True), start=1
         ):
             embed = Stem(channels) if stage == 1 else PatchEmbed(channels_in, channels)
-            blocks = [Block(channels, ratio, drop_path=next(rates), draws=draws) for _ in range(depth)]
+            blocks = [Block(channels, ratio, drop_path=next(rates), noise=noise) for _ in range(depth)]
             setattr(self, f"patch_embed{stage}", embed)
             setattr(self, f"block{stage}", jt.nn.ModuleList(blocks))
             setattr(self, f"norm{stage}", LayerNorm(channels))
@@ -53,7 +53,7 @@ class MSCAN(Module):
         for stage in range(1, 5):
             x = getattr(self, f"patch_embed{stage}")(x)
             for block in getattr(self, f"block{stage}"):
-                x = recomputed(block, x, draws=self._draws) if self._recompute else block(x)
+                x = checkpointed(block, x, noise=self._noise) if self._checkpointing else block(x)
             x = getattr(self, f"norm{stage}")(x)  # both the output and the input of the next stage
             outputs.append(x)
         return outputs
@@ -97,14 +97,14 @@ class PatchEmbed(Module):
 class Block(Module):
     """Attention, then MLP, each normalised before, scaled per channel, dropped per image and added to its input."""
 
-    def __init__(self, channels: int, mlp_ratio: int, *, drop_path: float, draws: Draws) -> None:
+    def __init__(self, channels: int, mlp_ratio: int, *, drop_path: float, noise: Noise) -> None:
         self.norm1 = BatchNorm(channels)
         self.attn = SpatialAttention(channels)
         self.norm2 = BatchNorm(channels)
         self.mlp = MLP(channels, channels * mlp_ratio)
         self.layer_scale_1 = jt.ones(channels) * LAYER_SCALE_INIT
         self.layer_scale_2 = jt.ones(channels) * LAYER_SCALE_INIT
-        self.drop_path = DropPath(drop_path, draws)
+        self.drop_path = DropPath(drop_path, noise)
 
     def execute(self, x: Var) -> Var:
         dims = [0, 2, 3]
@@ -122,7 +122,7 @@ class SpatialAttention(Module):
         self.proj_2 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return total(self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x)))), x)
+        return add(self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x)))), x)
 
 
 class SpatialGatingUnit(Module):
@@ -137,10 +137,10 @@ class SpatialGatingUnit(Module):
 
     def execute(self, x: Var) -> Var:
         layers = [self.conv0, *(getattr(self, f"conv{i}_{turn}") for i in range(len(STRIPS)) for turn in (1, 2))]
-        maps = attend(
+        maps = multi_scale_depthwise(
             cast(x, self.conv0.compute_type), [layer.weight for layer in layers], [layer.bias for layer in layers]
         )
-        return product(self.conv3(maps), x)
+        return multiply(self.conv3(maps), x)
 
 
 class MLP(Module):

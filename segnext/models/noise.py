@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from segnext.errors import SegNeXtError
 
-__all__ = ["Draws", "Seed"]
+__all__ = ["Noise", "Seed"]
 
 Seed = int | tuple[int, ...]
 
 
-class Draws:
+class Noise:
     """One stream of random numbers per image of the batch.
 
     Without seeds, evaluation mode draws as if every image had seed 0, and training mode takes fresh seeds from NumPy's
@@ -48,17 +48,17 @@ class Draws:
             seeds = [0] * batch
         self._streams = [np.random.default_rng(seed) for seed in seeds]
 
-    def place(self) -> tuple[Any, ...]:
-        """Where the streams are, for ``replay``."""
+    def state(self) -> tuple[Any, ...]:
+        """Where the streams are, for ``rewind``."""
         return tuple(stream.bit_generator.state for stream in self._streams)
 
     @contextmanager
-    def replay(self, place: tuple[Any, ...]) -> Iterator[None]:
-        """Draws once more what was drawn from ``place`` on; afterwards the streams go on from where they were."""
+    def rewind(self, state: tuple[Any, ...]) -> Iterator[None]:
+        """Draws once more what was drawn from ``state`` on; afterwards the streams go on from where they were."""
         streams = self._streams
-        self._streams = [np.random.default_rng(0) for _ in place]
-        for stream, state in zip(self._streams, place, strict=True):
-            stream.bit_generator.state = state
+        self._streams = [np.random.default_rng(0) for _ in state]
+        for stream, saved in zip(self._streams, state, strict=True):
+            stream.bit_generator.state = saved
         try:
             yield
         finally:

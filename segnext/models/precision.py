@@ -1,6 +1,6 @@
 """What a pass computes in: the four choices of ``precision``. Free of Jittor.
 
-Weights, their gradients, norms, softmax, NMF, loss, optimiser and the residual stream of the backbone (whose branches
+Weights, their gradients, norms, softmax, NMF, loss, optimizer and the residual stream of the backbone (whose branches
 start out at a hundredth of it, below what a narrow sum resolves) are float32 in all of them.
 """
 

@@ -12,7 +12,7 @@ from segnext.models.ham_head import LightHamHead
 from segnext.models.init import initial_value
 from segnext.models.layers import BUFFERS
 from segnext.models.mscan import MSCAN
-from segnext.models.noise import Draws, Seed
+from segnext.models.noise import Noise, Seed
 from segnext.models.precision import Precision
 from segnext.models.variants import Variant, get_variant
 
@@ -31,11 +31,11 @@ class SegNeXt(Module):
         dropout: float,
         nmf_rank: int,
         nmf_gradient: str,
-        recompute: bool,
+        checkpointing: bool,
     ) -> None:
         self.num_classes = num_classes
-        self._draws = Draws()
-        self.backbone = MSCAN(variant, drop_path=drop_path, draws=self._draws, recompute=recompute)
+        self._noise = Noise()
+        self.backbone = MSCAN(variant, drop_path=drop_path, noise=self._noise, checkpointing=checkpointing)
         self.decode_head = LightHamHead(
             variant.embed_dims[1:],
             variant.decoder_channels,
@@ -43,16 +43,16 @@ class SegNeXt(Module):
             nmf_rank=nmf_rank,
             nmf_gradient=nmf_gradient,
             dropout=dropout,
-            draws=self._draws,
+            noise=self._noise,
         )
 
     def execute(self, images: Var) -> Var:
-        self._draws.start(images.shape[0], training=self.is_training())
+        self._noise.start(images.shape[0], training=self.is_training())
         return cast(self.decode_head(self.backbone(images)[1:]), "float32")
 
-    def seed_draws(self, seeds: Sequence[Seed] | None) -> None:
+    def seed_noise(self, seeds: Sequence[Seed] | None) -> None:
         """Makes drop path, dropout and NMF bases of the coming passes functions of one seed per image."""
-        self._draws.seed(seeds)
+        self._noise.seed(seeds)
 
     def tensors(self) -> dict[str, Var]:
         """Every parameter and running statistic by its official name."""
@@ -72,7 +72,7 @@ def create_model(
     nmf_rank: int | None = None,
     nmf_gradient: str = "full",
     precision: str = "fp32",
-    recompute: bool = False,
+    gradient_checkpointing: bool = False,
     seed: int = 0,
 ) -> SegNeXt:
     """Builds a SegNeXt with freshly drawn weights, in training mode.
@@ -85,8 +85,8 @@ def create_model(
         nmf_rank: number of NMF bases; None takes the published one of this size.
         nmf_gradient: ``full`` or ``one_step``, see NMF2D.
         precision: fp32, tf32, bf16 or fp16, see Precision; tf32 holds for the whole process.
-        recompute: the blocks of the backbone keep their input alone and are computed again in the backward pass: the
-            same figures for less memory and up to a third more time.
+        gradient_checkpointing: the blocks of the backbone keep only their input and are computed again in the backward
+            pass: the same figures for less memory and up to a third more time.
         seed: of the initial weights.
 
     Raises:
@@ -101,7 +101,7 @@ def create_model(
         dropout=dropout,
         nmf_rank=nmf_rank or variant.nmf_rank,
         nmf_gradient=nmf_gradient,
-        recompute=recompute,
+        checkpointing=gradient_checkpointing,
     )
     for tensor_name, var in model.tensors().items():
         value = initial_value(tensor_name, tuple(var.shape), seed=seed)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from segnext.models.variants import VARIANTS, Variant, get_variant
 
-__all__ = ["CLASSIFIER", "is_running_statistic", "layouts", "recognise", "tensor_shapes"]
+__all__ = ["CLASSIFIER", "infer_size", "is_running_statistic", "shapes_by_size", "tensor_shapes"]
 
 Shape = tuple[int, ...]
 
@@ -44,17 +44,17 @@ def is_running_statistic(name: str) -> bool:
     return name.endswith((".running_mean", ".running_var"))
 
 
-def recognise(shapes: Mapping[str, Shape]) -> str | None:
+def infer_size(shapes: Mapping[str, Shape]) -> str | None:
     """Returns which model's backbone has exactly the names and shapes among ``shapes``, or None.
 
     Names are official ones; whatever does not start with ``backbone.`` is not looked at.
     """
     found = _backbone_of(shapes)
-    return next((name for name, layout in layouts().items() if _backbone_of(layout) == found), None)
+    return next((name for name, layout in shapes_by_size().items() if _backbone_of(layout) == found), None)
 
 
 @functools.cache
-def layouts() -> Mapping[str, Mapping[str, Shape]]:
+def shapes_by_size() -> Mapping[str, Mapping[str, Shape]]:
     """Returns the tensors of every model by its name, with one class."""
     return {name: tensor_shapes(name, num_classes=1) for name in VARIANTS}
 

@@ -49,7 +49,7 @@ class ProgressDisplay:
     """Shows the records of a run to its user.
 
     Args:
-        total_iterations: optimiser steps of the whole run.
+        total_iterations: optimizer steps of the whole run.
         title: names the run, for example "tiny on shapes".
         log_file: gets every line too, unless logging already writes there (Hydra's set-up does).
         console: where to draw; standard output by default.

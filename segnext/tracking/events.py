@@ -4,7 +4,7 @@ A record:
 
     {"time": 1735689600.1, "iteration": 400, "kind": "train", "metrics": {"train/loss": 1.25, "train/lr": 6e-05}}
 
-* ``time``: Unix seconds; ``iteration``: optimiser steps done so far (the x-axis of every curve).
+* ``time``: Unix seconds; ``iteration``: optimizer steps done so far (the x-axis of every curve).
 * ``kind``: ``train`` and ``val`` hold the metrics whose names begin with it; ``summary`` holds figures of the
   whole run (``params``, ``macs``, …); ``images`` holds ``images``, a list of {name, image, truth, prediction} with
   paths relative to the run folder; ``start`` opens every session and holds ``info``, where the run took place.

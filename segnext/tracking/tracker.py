@@ -152,7 +152,7 @@ class Tracker:
             self.finish("failed", error=str(error) or type(error).__name__, exit_reason=type(error).__name__)
 
     def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Records ``metrics`` (full names such as ``train/loss``) after ``iteration`` optimiser steps."""
+        """Records ``metrics`` (full names such as ``train/loss``) after ``iteration`` optimizer steps."""
         kinds: dict[str, dict[str, float]] = {}
         for name, value in metrics.items():
             kinds.setdefault(name.split("/", 1)[0], {})[name] = float(value)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from segnext import backend
 from segnext.backend import jt
-from segnext.distributed.all_reduce import average
-from segnext.distributed.communicator import Team
+from segnext.distributed.all_reduce import all_reduce_mean
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
 from segnext.errors import DivergenceError
 from segnext.training.interrupt import StopSignals
@@ -39,7 +39,7 @@ class Batch(Protocol):
 
 def train(
     model: Any,
-    optimiser: AdamW,
+    optimizer: AdamW,
     batches: Iterable[Batch],
     *,
     learning_rate: Callable[[int], float],
@@ -49,10 +49,10 @@ def train(
     evaluate: Callable[[int, Callable[[], None]], None],
     save: Callable[[int], None],
     micro_batch: int | None = None,
-    team: Team | None = None,
+    communicator: Communicator | None = None,
     loss_scale: LossScale | None = None,
 ) -> None:
-    """Trains ``model`` on ``batches`` to their end, together with the other ranks of ``team`` and in step with them.
+    """Trains ``model`` on ``batches`` to their end, in step with the other ranks of ``communicator``.
 
     Args:
         learning_rate: base rate of a 0-based iteration.
@@ -61,15 +61,15 @@ def train(
         evaluate: called with the number of iterations done and a function to call now and then: it raises Interrupted
             once a signal has come.
         micro_batch: images per forward and backward pass; None takes a batch in one.
-        team: the ranks, each of which has its own part of every batch; None trains in this process alone.
+        communicator: the ranks, each of which has its own part of every batch; None trains in this process alone.
         loss_scale: for float16; a step whose gradients are not finite is left out.
 
     Raises:
         DivergenceError: the loss is no longer finite, or has become zero.
         Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the state was saved before.
     """
-    team = team or Team(World())
-    meter = _Meter(team.size)
+    communicator = communicator or Communicator(World())
+    meter = _Meter(communicator.size)
     memory = MemoryMeter()
     model.train()
     with StopSignals() as signals, out_of_memory_explained():
@@ -77,17 +77,17 @@ def train(
             done = batch.iteration + 1
             lr = learning_rate(batch.iteration)
             factor = loss_scale.value if loss_scale else 1.0
-            loss = _accumulate(model, optimiser, batch, seed=seed, micro_batch=micro_batch, loss_factor=factor)
+            loss = _accumulate(model, optimizer, batch, seed=seed, micro_batch=micro_batch, loss_factor=factor)
             log_now = intervals.due(intervals.log, done)
             if log_now or loss_scale:
-                norm = optimiser.gradient_norm()
+                norm = optimizer.gradient_norm()
             if loss_scale and not loss_scale.update(float(norm.item())):
-                optimiser.forget_gradients()
+                optimizer.zero_grad()
             else:
-                optimiser.step(lr)
+                optimizer.step(lr)
             jt.sync_all()
-            signals.received = team.highest(signals.received or 0) or None
-            team.watchdog.alive(f"training after iteration {done}")
+            signals.received = communicator.all_reduce_max(signals.received or 0) or None
+            communicator.hang_timer.reset(f"training after iteration {done}")
             meter.add(loss, images=len(batch.images))
             if log_now:
                 figures = {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())}
@@ -97,7 +97,7 @@ def train(
             if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
                 meter.check(done)
                 save(done)
-                team.highest(0)  # all wait: who ends before rank 0 has saved ends rank 0 as well
+                communicator.barrier()  # all wait: who ends before rank 0 has saved ends rank 0 as well
                 signals.raise_if_received(done)
                 if evaluate_now:
                     model.eval()
@@ -108,9 +108,9 @@ def train(
 
 
 def _accumulate(
-    model: Any, optimiser: AdamW, batch: Batch, *, seed: int, micro_batch: int | None, loss_factor: float
+    model: Any, optimizer: AdamW, batch: Batch, *, seed: int, micro_batch: int | None, loss_factor: float
 ) -> Any:
-    """Gathers the gradients of a batch, over all ranks, in the optimiser, by way of a multiple of its loss.
+    """Gathers the gradients of a batch, over all ranks, in the optimizer, by way of a multiple of its loss.
 
     Returns:
         The loss (1,).
@@ -119,17 +119,17 @@ def _accumulate(
     step = micro_batch or size
     for first in range(0, size, step):
         part = slice(first, first + step)
-        model.seed_draws([(seed, batch.iteration, int(index)) for index in batch.indices[part]])
+        model.seed_noise([(seed, batch.iteration, int(index)) for index in batch.indices[part]])
         logits = model(jt.array(batch.images[part]))
         share = len(batch.images[part]) / size
         loss = segmentation_loss(logits, jt.array(batch.labels[part].astype("int32"))) * share
-        optimiser.backward(loss if loss_factor == 1 else loss * loss_factor)
+        optimizer.backward(loss if loss_factor == 1 else loss * loss_factor)
         loss = loss.stop_grad()
         total = loss if total is None else total + loss
-    optimiser.average_gradients()
+    optimizer.all_reduce_gradients()
     if loss_factor != 1:
-        optimiser.scale_gradients(1 / loss_factor)
-    return average(total)
+        optimizer.scale_gradients(1 / loss_factor)
+    return all_reduce_mean(total)
 
 
 class _Meter:

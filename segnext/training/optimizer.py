@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.backend import Var, jt
-from segnext.distributed.all_reduce import average_all
+from segnext.distributed.all_reduce import all_reduce_means
 from segnext.errors import WeightsError
 from segnext.kernels.adamw import adamw_step
 
@@ -24,6 +24,7 @@ __all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
 # first match decides. So norms lose their decay, but a norm inside the head would keep it (there is none: they are
 # called "gn"), and the two norms of the stem, whose names lack "norm", keep theirs.
 _RULES = ("pos_block", "head", "norm")
+_FORMER_NAMES = {"exp_avg": "first", "exp_avg_sq": "second"}  # of the moments in checkpoints
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class AdamW:
         self.betas = betas
         self.eps = eps
         self.steps = 0
-        self._first = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
-        self._second = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self._exp_avg = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self._exp_avg_sq = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
         self._gradients: dict[str, Var] = {}
 
     def backward(self, loss: Var) -> None:
@@ -88,15 +89,15 @@ class AdamW:
             gradient = gradient.stop_grad()
             self._gradients[name] = self._gradients[name] + gradient if name in self._gradients else gradient
 
-    def average_gradients(self) -> None:
+    def all_reduce_gradients(self) -> None:
         """Replaces the gathered gradients by their means over all ranks."""
-        self._gradients = average_all(self._gradients)
+        self._gradients = all_reduce_means(self._gradients)
 
     def scale_gradients(self, factor: float) -> None:
         """Multiplies all gathered gradients by ``factor``."""
         self._gradients = {name: gradient * factor for name, gradient in self._gradients.items()}
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         """Leaves out a step."""
         self._gradients = {}
 
@@ -108,7 +109,7 @@ class AdamW:
         """Moves every parameter by the gathered gradients with base rate ``lr`` and forgets them."""
         self.steps += 1
         for name, gradient in self._gradients.items():
-            variables, group = (self.parameters[name], self._first[name], self._second[name]), self._group[name]
+            variables, group = (self.parameters[name], self._exp_avg[name], self._exp_avg_sq[name]), self._group[name]
             new = adamw_step(
                 variables[0],
                 gradient,
@@ -124,8 +125,8 @@ class AdamW:
         self._gradients = {}
 
     def moments(self) -> dict[str, Var]:
-        """Both moments of every parameter as ``first/NAME`` and ``second/NAME``."""
-        moments = {"first": self._first, "second": self._second}
+        """Both moments of every parameter as ``exp_avg/NAME`` and ``exp_avg_sq/NAME``, PyTorch's names for them."""
+        moments = {"exp_avg": self._exp_avg, "exp_avg_sq": self._exp_avg_sq}
         return {f"{kind}/{name}": var for kind, variables in moments.items() for name, var in variables.items()}
 
     def state(self) -> dict[str, NDArray[np.float32]]:
@@ -133,15 +134,15 @@ class AdamW:
         return {name: var.numpy() for name, var in self.moments().items()}
 
     def load_state(self, arrays: Mapping[str, NDArray[np.float32]], *, steps: int) -> None:
-        """Restores ``state()``.
+        """Restores ``state()``, also under the names that files of earlier versions use.
 
         Raises:
             WeightsError: a moment is missing or of another shape.
         """
         for name, var in self.moments().items():
-            array = arrays.get(name)
+            kind, _, parameter = name.partition("/")
+            array = arrays.get(name, arrays.get(f"{_FORMER_NAMES[kind]}/{parameter}"))
             if array is None or array.shape != tuple(var.shape):
-                kind, _, parameter = name.partition("/")
-                raise WeightsError(f"the optimiser's {kind} moment of {parameter} is missing or of another shape")
+                raise WeightsError(f"the optimizer's {kind} of {parameter} is missing or of another shape")
             var.assign(np.ascontiguousarray(array))
         self.steps = steps

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
 from segnext.errors import WeightsError
 from segnext.evaluation.checkpoint import CheckpointInfo
@@ -33,7 +33,7 @@ class Checkpoints:
 
     Args:
         info: what the weights files say about themselves; iteration and mIoU are filled in.
-        team: rank 0 of it reads and writes, the others get from it what it has read.
+        communicator: rank 0 of it reads and writes, the others get from it what it has read.
         loss_scale: part of the state where there is one.
     """
 
@@ -41,17 +41,17 @@ class Checkpoints:
         self,
         folder: Path,
         model: Any,
-        optimiser: AdamW,
+        optimizer: AdamW,
         info: CheckpointInfo,
         *,
-        team: Team | None = None,
+        communicator: Communicator | None = None,
         loss_scale: LossScale | None = None,
     ) -> None:
         self._folder = folder
         self._model = model
-        self._optimiser = optimiser
+        self._optimizer = optimizer
         self._info = info
-        self._team = team or Team(World())
+        self._communicator = communicator or Communicator(World())
         self._loss_scale = loss_scale
         self._best: float | None = None
 
@@ -61,11 +61,11 @@ class Checkpoints:
 
     def save_latest(self, iteration: int) -> None:
         """Writes the state after ``iteration`` iterations."""
-        if not self._team.leads:
+        if not self._communicator.is_main:
             return
         arrays = {_MODEL + name: var.numpy() for name, var in self._model.tensors().items()}
-        arrays |= self._optimiser.state()
-        progress: dict[str, Any] = {"iteration": iteration, "steps": self._optimiser.steps}
+        arrays |= self._optimizer.state()
+        progress: dict[str, Any] = {"iteration": iteration, "steps": self._optimizer.steps}
         if self._loss_scale:
             progress |= self._loss_scale.state()
         save_weights(arrays, self.resume_file, metadata=progress)
@@ -75,12 +75,12 @@ class Checkpoints:
         """Keeps the weights if ``miou`` beats every evaluation before."""
         if self._best is None or miou > self._best:
             self._best = miou
-            if self._team.leads:
+            if self._communicator.is_main:
                 self._save("best.safetensors", iteration, miou)
 
     def begin(self) -> int:
         """Gives all ranks the weights that rank 0 begins with; returns 0, the number of iterations done."""
-        self._team.spread(self._model.tensors())
+        self._communicator.broadcast_variables(self._model.tensors())
         return 0
 
     def _save(self, name: str, iteration: int, miou: float | None = None) -> None:
@@ -88,18 +88,18 @@ class Checkpoints:
         save_weights(self._model, self._folder / name, metadata=info.to_metadata())
 
     def restore(self) -> int:
-        """Puts model and optimiser back to the latest saved state; returns the number of iterations done.
+        """Puts model and optimizer back to the latest saved state; returns the number of iterations done.
 
         Raises:
             WeightsError: the file is missing, damaged, or of another model.
         """
-        iteration = self._team.agree(self._read() if self._team.leads else 0)
-        self._team.spread(self._model.tensors())
-        self._team.spread(self._optimiser.moments())
-        self._optimiser.steps = self._team.agree(self._optimiser.steps)
-        self._best = self._team.agree(self._best)
+        iteration = self._communicator.broadcast(self._read() if self._communicator.is_main else 0)
+        self._communicator.broadcast_variables(self._model.tensors())
+        self._communicator.broadcast_variables(self._optimizer.moments())
+        self._optimizer.steps = self._communicator.broadcast(self._optimizer.steps)
+        self._best = self._communicator.broadcast(self._best)
         if self._loss_scale:
-            self._loss_scale.load_state(self._team.agree(self._loss_scale.state()))
+            self._loss_scale.load_state(self._communicator.broadcast(self._loss_scale.state()))
         return iteration
 
     def _read(self) -> int:
@@ -118,7 +118,7 @@ class Checkpoints:
             raise WeightsError(f"{self.resume_file} is of another model: give the model and dataset of that run")
         for name, var in tensors.items():
             var.assign(np.ascontiguousarray(stored[name]))
-        self._optimiser.load_state(arrays, steps=steps)
+        self._optimizer.load_state(arrays, steps=steps)
         if self._loss_scale and "loss_scale" in metadata:  # missing if the run was of another precision so far
             self._loss_scale.load_state(metadata)
         best = self._folder / "best.safetensors"

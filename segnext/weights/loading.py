@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segnext.errors import WeightsError
-from segnext.models.tensor_shapes import CLASSIFIER, layouts, recognise
+from segnext.models.tensor_shapes import CLASSIFIER, infer_size, shapes_by_size
 from segnext.weights import zoo
 from segnext.weights.file_formats import open_container
 from segnext.weights.key_format import Adapted, to_official, unwrap
@@ -176,7 +176,7 @@ def _value(path: Path, name: str, stored: StoredArray, target: Any) -> npt.NDArr
 
 def _is_of_another_size(unexpected: Sequence[str]) -> bool:
     """Whether surplus tensors belong to SegNeXt, as when a larger model's file covers a smaller one by name."""
-    known = layouts()
+    known = shapes_by_size()
     return any(name in layout for name in unexpected for layout in known.values())
 
 
@@ -191,8 +191,8 @@ def _complaint(report: LoadReport, offered: Mapping[str, StoredArray], targets: 
 
 
 def _cure(report: LoadReport, offered: Mapping[str, StoredArray], targets: Mapping[str, Any]) -> str:
-    in_file = recognise({name: stored.shape for name, stored in offered.items()})
-    in_model = recognise({name: tuple(var.shape) for name, var in targets.items()})
+    in_file = infer_size({name: stored.shape for name, stored in offered.items()})
+    in_model = infer_size({name: tuple(var.shape) for name, var in targets.items()})
     if in_file and in_model and in_file != in_model:
         return f"this is a {in_file} checkpoint, you asked for model={in_model}: set model={in_file}"
     classifier = report.conflicts.get(f"{CLASSIFIER}weight")

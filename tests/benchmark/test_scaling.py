@@ -4,7 +4,7 @@ import pytest
 
 from segnext.benchmark.scaling import InStep, contestants, scaling
 from segnext.benchmark.timing import Timing
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
 
 
@@ -30,14 +30,14 @@ def test_a_rank_that_does_not_work_only_waits() -> None:
         calls.append("run")
         return 0.5
 
-    team = Team(World())
-    assert InStep(run, team, working=False, averaging=False)() == 0
+    communicator = Communicator(World())
+    assert InStep(run, communicator, working=False, averaging=False)() == 0
     assert calls == []
-    assert InStep(run, team, working=True, averaging=True)() == 0.5
+    assert InStep(run, communicator, working=True, averaging=True)() == 0.5
     assert calls == ["run"]
 
 
 def test_only_training_is_measured_without_averaging() -> None:
-    team = Team(World())
-    assert len(contestants("train", float, team)) == 3
-    assert len(contestants("inference", float, team)) == 2
+    communicator = Communicator(World())
+    assert len(contestants("train", float, communicator)) == 3
+    assert len(contestants("inference", float, communicator)) == 2

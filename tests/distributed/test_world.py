@@ -23,13 +23,13 @@ SRUN = {
 
 def test_a_process_started_by_hand_is_alone_and_leads() -> None:
     assert read_world({}) == World(0, 1, 0, 1)
-    assert read_world({}).leads
+    assert read_world({}).is_main
 
 
 def test_mpirun_says_which_rank_this_is() -> None:
     world = read_world(OPEN_MPI)
     assert world == World(5, 8, 1, 4)
-    assert not world.leads
+    assert not world.is_main
 
 
 def test_srun_with_pmix_says_which_rank_this_is() -> None:

@@ -28,7 +28,7 @@ class FakeModel:
         self.seeds: list[list[int]] = []
         self.training = True
 
-    def seed_draws(self, seeds: Sequence[int] | None) -> None:
+    def seed_noise(self, seeds: Sequence[int] | None) -> None:
         if seeds is not None:
             self.seeds.append(list(seeds))
 
@@ -44,7 +44,7 @@ class FakeModel:
 
     def __call__(self, images: Any) -> Any:
         self.input_shapes.append(tuple(images.shape))
-        assert len(self.seeds) == len(self.input_shapes), "seed_draws must be called before every forward pass"
+        assert len(self.seeds) == len(self.input_shapes), "seed_noise must be called before every forward pass"
         assert len(self.seeds[-1]) == images.shape[0]
         return backend.start().array(self.logits(images.numpy(), self.seeds[-1]))
 

@@ -66,7 +66,7 @@ def test_scores_of_300_camvid_images_equal_a_plain_numpy_computation(shared: Pat
 
 
 def test_the_same_seed_gives_the_same_counts_and_another_draw_gives_others() -> None:
-    first, again, other = (run(FakeModel(5, noise=2.0), FakeDataset(6), draw=draw) for draw in (0, 0, 1))
+    first, again, other = (run(FakeModel(5, noise=2.0), FakeDataset(6), repeat=repeat) for repeat in (0, 0, 1))
     assert np.array_equal(first.confusion.counts, again.confusion.counts)
     assert not np.array_equal(first.confusion.counts, other.confusion.counts)
 

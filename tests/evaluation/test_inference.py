@@ -57,7 +57,7 @@ def reference_probabilities(
         total = np.zeros((model.classes, height, width))
         hits = np.zeros((height, width))
         for k, (top, bottom, left, right) in enumerate(settings.windows(height, width)):
-            seed = bases_seed(0, draw=0, name=name, pass_number=number, window_number=k)
+            seed = bases_seed(0, repeat=0, name=name, pass_number=number, window_number=k)
             pixels = normalize(np.ascontiguousarray(view[top:bottom, left:right]))
             logits = model.logits(pixels[None], [seed])[0].astype(np.float64)
             total[:, top:bottom, left:right] += resize(logits, bottom - top, right - left)
@@ -162,7 +162,7 @@ def test_every_pass_and_window_has_its_own_seed_and_the_same_seed_again() -> Non
     assert len(set(seeds[0])) == len(seeds[0]) > 12
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"draw": 1}, {"name": "b"}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"repeat": 1}, {"name": "b"}])
 def test_another_seed_draw_or_image_name_means_other_bases(change: dict[str, Any]) -> None:
     name = change.pop("name", "a")
     model = FakeModel(6, noise=1.0)

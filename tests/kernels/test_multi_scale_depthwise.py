@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.kernels.multi_scale_depthwise import attend, attend_reference
+from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise, multi_scale_depthwise_reference
 
 jt = backend.start()
 
@@ -21,7 +21,7 @@ def test_values_and_gradients_equal_the_single_convolutions(channels: int, size:
     variables = [jt.array(rng.standard_normal(shape).astype("f") / 3) for shape in shapes]
     slope = jt.array(rng.standard_normal(shapes[0]).astype("f"))
     results = []
-    for function in (attend, attend_reference):
+    for function in (multi_scale_depthwise, multi_scale_depthwise_reference):
         y = function(variables[0], variables[1:8], variables[8:])
         gradients = jt.grad((y * slope).sum(), variables, True)
         results.append([y.numpy(), *(gradient.numpy() for gradient in gradients)])

@@ -15,9 +15,11 @@ jt = backend.start()
 class Pass:
     """Logits, gradients and statistics after one training pass with drop path and dropout."""
 
-    def __init__(self, *, recompute: bool, precision: str = "fp32") -> None:
-        model = create_model("tiny", num_classes=5, drop_path=0.5, recompute=recompute, precision=precision)
-        model.seed_draws([(3, image) for image in range(2)])
+    def __init__(self, *, checkpointing: bool, precision: str = "fp32") -> None:
+        model = create_model(
+            "tiny", num_classes=5, drop_path=0.5, gradient_checkpointing=checkpointing, precision=precision
+        )
+        model.seed_noise([(3, image) for image in range(2)])
         images = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
         logits = model(jt.array(images))
         parameters = model.parameters_to_train()
@@ -29,7 +31,7 @@ class Pass:
 
 @pytest.fixture(scope="module")
 def passes() -> tuple[Pass, Pass]:
-    return Pass(recompute=False), Pass(recompute=True)
+    return Pass(checkpointing=False), Pass(checkpointing=True)
 
 
 def test_logits_are_the_same(passes: tuple[Pass, Pass]) -> None:
@@ -52,14 +54,19 @@ def test_running_statistics_are_updated_once(passes: tuple[Pass, Pass]) -> None:
 
 
 def test_narrow_types_are_computed_again_too() -> None:
-    plain, again = Pass(recompute=False, precision="bf16"), Pass(recompute=True, precision="bf16")
+    plain, again = (
+        Pass(checkpointing=False, precision="bf16"),
+        Pass(checkpointing=True, precision="bf16"),
+    )
     np.testing.assert_array_equal(again.logits, plain.logits)
     name = "backbone.block2.1.attn.proj_1.weight"
     np.testing.assert_allclose(again.gradients[name], plain.gradients[name], rtol=0.02, atol=1e-4)
 
 
 def test_prediction_is_left_as_it_is() -> None:
-    models = [create_model("tiny", num_classes=5, recompute=recompute) for recompute in (False, True)]
+    models = [
+        create_model("tiny", num_classes=5, gradient_checkpointing=checkpointing) for checkpointing in (False, True)
+    ]
     images = jt.array(np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32))
     for model in models:
         model.eval()

@@ -9,7 +9,7 @@ import pytest
 
 from segnext import backend
 from segnext.models.layers import BatchNorm, Dropout2d, DropPath
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 
 jt = backend.start()
 
@@ -40,13 +40,13 @@ def test_evaluation_uses_and_keeps_the_running_statistics() -> None:
     np.testing.assert_array_equal(norm.running_mean.numpy(), [1, 2])
 
 
-def _layer_and_draws(kind: Any, rate: float, batch: int) -> tuple[Any, Draws]:
-    draws = Draws()
-    layer = kind(rate, draws)
+def _layer_and_draws(kind: Any, rate: float, batch: int) -> tuple[Any, Noise]:
+    noise = Noise()
+    layer = kind(rate, noise)
     layer.train()
-    draws.seed(range(batch))
-    draws.start(batch, training=True)
-    return layer, draws
+    noise.seed(range(batch))
+    noise.start(batch, training=True)
+    return layer, noise
 
 
 def test_drop_path_drops_whole_images_and_scales_the_others() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from segnext import backend
 from segnext.errors import SegNeXtError
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 from segnext.models.segnext import create_model
 from tests.models.drawn import drawn_images
 
@@ -17,10 +17,10 @@ jt = backend.start()
 
 
 def _uniform(seeds: list[Any] | None, *, batch: int, training: bool = True) -> np.ndarray:
-    draws = Draws()
-    draws.seed(seeds)
-    draws.start(batch, training=training)
-    return np.concatenate([draws.uniform(3), draws.uniform(2)], axis=1)
+    noise = Noise()
+    noise.seed(seeds)
+    noise.start(batch, training=training)
+    return np.concatenate([noise.uniform(3), noise.uniform(2)], axis=1)
 
 
 def test_an_image_has_the_same_draws_in_any_batch() -> None:
@@ -33,9 +33,9 @@ def test_other_seeds_give_other_draws() -> None:
 
 
 def test_evaluation_without_seeds_is_deterministic_and_equal_for_all_images() -> None:
-    draws = _uniform(None, batch=2, training=False)
-    np.testing.assert_array_equal(draws[0], draws[1])
-    np.testing.assert_array_equal(draws, _uniform(None, batch=2, training=False))
+    noise = _uniform(None, batch=2, training=False)
+    np.testing.assert_array_equal(noise[0], noise[1])
+    np.testing.assert_array_equal(noise, _uniform(None, batch=2, training=False))
 
 
 def test_training_without_seeds_follows_the_global_generator() -> None:
@@ -62,7 +62,7 @@ def images() -> Any:
 
 
 def _logits(model: Any, images: Any, seeds: list[Any] | None) -> np.ndarray:
-    model.seed_draws(seeds)
+    model.seed_noise(seeds)
     with jt.no_grad():
         return model(jt.array(images)).numpy()
 
@@ -83,8 +83,8 @@ def test_bases_of_another_seed_change_the_prediction(model: Any, images: Any) ->
 
 
 def test_bases_have_columns_of_unit_length(model: Any) -> None:
-    model.seed_draws([3, 4])
-    model._draws.start(2, training=False)
+    model.seed_noise([3, 4])
+    model._noise.start(2, training=False)
     bases = model.decode_head.hamburger.ham.draw_bases(2, 256, 16)
     assert bases.shape == (2, 256, 16)
     assert bases.min() >= 0

@@ -14,7 +14,7 @@ from segnext.errors import ConfigError
 from segnext.models.ham_head import NMF2D
 from segnext.models.init import initial_value
 from segnext.models.mscan import drop_path_rates
-from segnext.models.noise import Draws
+from segnext.models.noise import Noise
 from segnext.models.segnext import create_model
 from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from segnext.models.variants import VARIANTS
@@ -142,7 +142,7 @@ def test_the_one_step_gradient_changes_the_backward_pass_only() -> None:
     slope = jt.array(drawn_images((2, 64, 6, 8), seed=6))
     outputs, norms = [], []
     for gradient in ("full", "one_step"):
-        ham = NMF2D(8, gradient=gradient, draws=Draws())
+        ham = NMF2D(8, gradient=gradient, noise=Noise())
         ham.draw_bases = drawn_bases
         ham.train()
         x = jt.array(features)

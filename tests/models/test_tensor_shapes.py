@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.models.tensor_shapes import is_running_statistic, recognise, tensor_shapes
+from segnext.models.tensor_shapes import infer_size, is_running_statistic, tensor_shapes
 
 SHARED = Path(os.environ.get("SEGNEXT_SHARED", Path(__file__).parents[3] / "shared"))
 
@@ -36,13 +36,13 @@ def test_depthwise_kernels_of_the_gating_unit_have_their_orientation() -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "small", "base", "large"])
 def test_a_backbone_is_recognised_whatever_the_head(name: str) -> None:
-    assert recognise(tensor_shapes(name, num_classes=7)) == name
+    assert infer_size(tensor_shapes(name, num_classes=7)) == name
 
 
 def test_an_unknown_backbone_is_not_recognised() -> None:
     shapes = tensor_shapes("tiny", num_classes=7)
     del shapes["backbone.norm4.bias"]
-    assert recognise(shapes) is None
+    assert infer_size(shapes) is None
 
 
 @pytest.mark.shared_data

@@ -81,7 +81,7 @@ def test_draws_repeat_with_other_bases_and_print_mean_and_spread(
 ) -> None:
     _, folder = evaluate(tmp_path, monkeypatch, "evaluation.draws=3")
     metrics = json.loads((folder / "metrics.json").read_text())
-    draws = metrics["mIoU_per_draw"]
+    draws = metrics["mIoU_per_repeat"]
     assert len(set(draws)) == 3
     assert metrics["mIoU"] == draws[0]
     assert metrics["mIoU_sd"] == pytest.approx(np.std(draws, ddof=1))

@@ -37,7 +37,7 @@ class OneLayer(jt.Module):  # type: ignore[misc]
         self.weight = jt.array(rng.standard_normal((K, 3)).astype(np.float32))
         self.seeds: list[Any] = []
 
-    def seed_draws(self, seeds: Sequence[Any]) -> None:
+    def seed_noise(self, seeds: Sequence[Any]) -> None:
         self.seeds.append(list(seeds))
         self._noise = np.stack([np.random.default_rng(s).random((K, 1, 1), np.float32) for s in seeds])
 
@@ -59,13 +59,13 @@ def batch(iteration: int, size: int = 4) -> Batch:
 
 
 class Run:
-    """A model with its optimiser, and a record of what the loop called."""
+    """A model with its optimizer, and a record of what the loop called."""
 
     def __init__(self, folder: Path) -> None:
         self.model = OneLayer()
-        self.optimiser = AdamW(self.model.tensors(), parameter_groups(self.model.tensors()))
+        self.optimizer = AdamW(self.model.tensors(), parameter_groups(self.model.tensors()))
         info = CheckpointInfo("tiny", "shapes", SHAPES, 16, InferenceSettings())
-        self.checkpoints = Checkpoints(folder, self.model, self.optimiser, info=info)
+        self.checkpoints = Checkpoints(folder, self.model, self.optimizer, info=info)
         self.calls: list[str] = []
         self.logged: dict[int, dict[str, float]] = {}
 
@@ -94,7 +94,7 @@ class Run:
 
         train(
             self.model,
-            self.optimiser,
+            self.optimizer,
             batches or [batch(i) for i in range(first, last)],
             learning_rate=lambda i: 0.01 / (i + 1),
             seed=3,
@@ -246,7 +246,7 @@ def test_the_loss_scale_is_part_of_what_is_resumed(tmp_path: Path) -> None:
     def checkpoints(scale: LossScale) -> Checkpoints:
         run = Run(tmp_path)
         info = CheckpointInfo("tiny", "shapes", SHAPES, 16, InferenceSettings())
-        return Checkpoints(tmp_path, run.model, run.optimiser, info=info, loss_scale=scale)
+        return Checkpoints(tmp_path, run.model, run.optimizer, info=info, loss_scale=scale)
 
     learned, fresh = LossScale(512.0), LossScale()
     learned.update(1.0)

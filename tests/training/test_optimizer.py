@@ -16,7 +16,7 @@ jt = backend.start()
 HEAD, NO_DECAY, REST = Group(10, 0.01), Group(1, 0), Group(1, 0.01)
 
 
-def _optimiser(values: dict[str, np.ndarray]) -> AdamW:
+def _optimizer(values: dict[str, np.ndarray]) -> AdamW:
     parameters = {name: jt.array(value) for name, value in values.items()}
     return AdamW(parameters, parameter_groups(parameters))
 
@@ -65,20 +65,20 @@ def test_steps_equal_numpy_adamw_in_every_group() -> None:
     rng = np.random.default_rng(0)
     names = ["backbone.a.weight", "backbone.norm1.weight", "decode_head.b.bias"]
     values = {name: rng.standard_normal((3, 4)).astype("f") for name in names}
-    optimiser = _optimiser(values)
+    optimizer = _optimizer(values)
     reference = NumpyAdamW(values, {name: group_of(name) for name in names})
     for lr in (1e-2, 5e-3, 1e-3):
         slopes = {name: rng.standard_normal((3, 4)).astype("f") for name in names}
-        optimiser.backward(sum((p * jt.array(slopes[name])).sum() for name, p in optimiser.parameters.items()))
-        optimiser.step(lr)
+        optimizer.backward(sum((p * jt.array(slopes[name])).sum() for name, p in optimizer.parameters.items()))
+        optimizer.step(lr)
         reference.step(slopes, lr=lr)
     for name in names:
-        np.testing.assert_allclose(optimiser.parameters[name].numpy(), reference.parameters[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(optimizer.parameters[name].numpy(), reference.parameters[name], rtol=1e-5, atol=1e-6)
 
 
 def test_two_backward_passes_gather_their_gradients_into_one_step() -> None:
     start = {"w": np.array([1.0, 2.0], "f")}
-    halves, whole = _optimiser(start), _optimiser(start)
+    halves, whole = _optimizer(start), _optimizer(start)
     for part in ([3.0, 0.0], [0.0, 4.0]):
         halves.backward((halves.parameters["w"] * jt.array(np.array(part, "f"))).sum())
     whole.backward((whole.parameters["w"] * jt.array(np.array([3.0, 4.0], "f"))).sum())
@@ -91,20 +91,29 @@ def test_two_backward_passes_gather_their_gradients_into_one_step() -> None:
 def test_a_restored_optimiser_goes_on_as_if_never_interrupted() -> None:
     slope = jt.array(np.array([0.3, -0.7], "f"))
 
-    def step(optimiser: AdamW) -> np.ndarray:
-        optimiser.backward((optimiser.parameters["w"] * slope).sum())
-        optimiser.step(0.1)
-        return optimiser.parameters["w"].numpy()
+    def step(optimizer: AdamW) -> np.ndarray:
+        optimizer.backward((optimizer.parameters["w"] * slope).sum())
+        optimizer.step(0.1)
+        return optimizer.parameters["w"].numpy()
 
-    original = _optimiser({"w": np.array([1.0, 2.0], "f")})
-    restored = _optimiser({"w": step(original)})
+    original = _optimizer({"w": np.array([1.0, 2.0], "f")})
+    restored = _optimizer({"w": step(original)})
     restored.load_state(original.state(), steps=original.steps)
     np.testing.assert_array_equal(step(restored), step(original))
 
 
 def test_a_state_without_a_moment_is_refused() -> None:
-    optimiser = _optimiser({"w": np.zeros(2, "f")})
-    state = optimiser.state()
-    del state["second/w"]
-    with pytest.raises(WeightsError, match="second moment of w"):
-        optimiser.load_state(state, steps=1)
+    optimizer = _optimizer({"w": np.zeros(2, "f")})
+    state = optimizer.state()
+    del state["exp_avg_sq/w"]
+    with pytest.raises(WeightsError, match="exp_avg_sq of w"):
+        optimizer.load_state(state, steps=1)
+
+
+def test_moments_under_the_names_of_earlier_versions_are_restored() -> None:
+    optimizer = _optimizer({"w": np.zeros(2, "f")})
+    optimizer.load_state({"first/w": np.array([1, 2], "f"), "second/w": np.array([3, 4], "f")}, steps=5)
+    assert {name: array.tolist() for name, array in optimizer.state().items()} == {
+        "exp_avg/w": [1, 2],
+        "exp_avg_sq/w": [3, 4],
+    }

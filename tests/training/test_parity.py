@@ -40,19 +40,19 @@ class Training:
         model = create_model("tiny", num_classes=CLASSES, drop_path=0, dropout=0)
         self.initial = prepare(model)
         parameters = model.parameters_to_train()
-        optimiser = AdamW(parameters, parameter_groups(parameters))
+        optimizer = AdamW(parameters, parameter_groups(parameters))
         self.losses: list[float] = []
         self.gradients: list[dict[str, Any]] = []
         self.tensors: list[dict[str, Any]] = []  # after each step
         moments = {name: np.zeros(var.shape) for name, var in parameters.items()}
         for _ in range(STEPS):
             value = segmentation_loss(model(jt.array(self.images)), jt.array(self.labels))
-            optimiser.backward(value)
-            optimiser.step(LR)
+            optimizer.backward(value)
+            optimizer.step(LR)
             self.losses.append(float(value.item()))
             before = moments
-            state = optimiser.state()
-            moments = {name: state[f"first/{name}"].astype(np.float64) for name in parameters}
+            state = optimizer.state()
+            moments = {name: state[f"exp_avg/{name}"].astype(np.float64) for name in parameters}
             self.gradients.append({name: (moments[name] - 0.9 * before[name]) / 0.1 for name in parameters})
             self.tensors.append({name: var.numpy() for name, var in model.tensors().items()})
 
@@ -98,13 +98,13 @@ def test_gradients_are_the_slopes_of_the_reference_loss(training: Training, part
 
 def test_losses_and_parameters_of_three_steps_equal_numpy_adamw(training: Training) -> None:
     names = list(training.gradients[0])
-    optimiser = NumpyAdamW({name: training.initial[name] for name in names}, {name: group_of(name) for name in names})
+    optimizer = NumpyAdamW({name: training.initial[name] for name in names}, {name: group_of(name) for name in names})
     tensors: dict[str, Any] = dict(training.initial)
     for step in range(STEPS):
         value, statistics = training.reference(tensors)
         assert training.losses[step] == pytest.approx(value, rel=1e-4)
-        optimiser.step(training.gradients[step], lr=LR)
-        tensors |= optimiser.parameters | statistics
+        optimizer.step(training.gradients[step], lr=LR)
+        tensors |= optimizer.parameters | statistics
         for name, tensor in tensors.items():
             np.testing.assert_allclose(training.tensors[step][name], tensor, rtol=1e-4, atol=1e-5, err_msg=name)
 

@@ -35,11 +35,11 @@ class Run:
     def __init__(self, precision: str) -> None:
         self.model = create_model("tiny", num_classes=CLASSES, drop_path=0, dropout=0, precision=precision)
         parameters = self.model.parameters_to_train()
-        self.optimiser = AdamW(parameters, parameter_groups(parameters, head_lr_factor=1.0))
+        self.optimizer = AdamW(parameters, parameter_groups(parameters, head_lr_factor=1.0))
         self.logged: list[dict[str, float]] = []
         train(
             self.model,
-            self.optimiser,
+            self.optimizer,
             batches(),
             learning_rate=lambda iteration: 1e-3,
             seed=0,
@@ -70,7 +70,7 @@ def test_the_losses_of_a_training_stay_beside_those_of_float32(runs: dict[str, R
 def test_weights_statistics_and_moments_stay_float32(runs: dict[str, Run], precision: str) -> None:
     run = runs[precision]
     assert {str(var.dtype) for var in run.model.tensors().values()} == {"float32"}
-    assert {array.dtype for array in run.optimiser.state().values()} == {np.dtype(np.float32)}
+    assert {array.dtype for array in run.optimizer.state().values()} == {np.dtype(np.float32)}
     assert run.model.tensors().keys() == runs["fp32"].model.tensors().keys()
 
 
@@ -82,7 +82,7 @@ def test_the_loss_scale_is_logged_for_float16_alone(runs: dict[str, Run]) -> Non
 def passed(precision: str) -> tuple[Any, dict[str, Any]]:
     """Logits and gradients of one pass in evaluation mode's numerics but with gradients."""
     model = create_model("tiny", num_classes=CLASSES, drop_path=0, dropout=0, precision=precision)
-    model.seed_draws([1])
+    model.seed_noise([1])
     x = jt.array(np.random.default_rng(1).standard_normal((1, 3, 64, 96)).astype(np.float32))
     logits = model(x)
     parameters = model.parameters_to_train()
@@ -109,12 +109,12 @@ def test_tf32_is_float32_on_a_cpu() -> None:
 def test_an_overflow_leaves_the_weights_as_they_are_and_halves_the_loss_scale() -> None:
     model = create_model("tiny", num_classes=CLASSES, precision="fp16")
     parameters = model.parameters_to_train()
-    optimiser = AdamW(parameters, parameter_groups(parameters))
+    optimizer = AdamW(parameters, parameter_groups(parameters))
     before = {name: var.numpy() for name, var in parameters.items()}
     scale = LossScale(2.0**60)
     train(
         model,
-        optimiser,
+        optimizer,
         batches()[:1],
         learning_rate=lambda iteration: 1e-3,
         seed=0,
@@ -124,7 +124,7 @@ def test_an_overflow_leaves_the_weights_as_they_are_and_halves_the_loss_scale() 
         save=lambda done: None,
         loss_scale=scale,
     )
-    assert (scale.value, optimiser.steps) == (2.0**59, 0)
+    assert (scale.value, optimizer.steps) == (2.0**59, 0)
     for name, var in parameters.items():
         np.testing.assert_array_equal(var.numpy(), before[name])
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.evaluation.inference import InferenceSettings
 
 jt = backend.start("cpu")
 
-from segnext.evaluation.distributed import evaluate_together  # noqa: E402
+from segnext.evaluation.distributed import evaluate_distributed  # noqa: E402
 from segnext.models.segnext import create_model  # noqa: E402
 
 
@@ -43,7 +43,7 @@ class TwoSizes:
 
 dataset = TwoSizes(create_dataset("shapes", split="val", size=(64, 64), length=7))
 model = create_model("tiny", num_classes=len(dataset.classes), seed=3)
-team = Team.join()
+communicator = Communicator.join()
 seen: list[int] = []
 
 
@@ -51,8 +51,8 @@ def keep(index: int, sample: Sample, prediction: NDArray[np.int32]) -> None:
     seen.append(index)
 
 
-result = evaluate_together(
-    team,
+result = evaluate_distributed(
+    communicator,
     model,
     dataset,
     settings=InferenceSettings(scale=None, size_divisor=1, window_batch=2),
@@ -61,8 +61,8 @@ result = evaluate_together(
     boundary=True,
     on_prediction=keep,
 )
-everyone = team.gather(seen)
-if team.world.rank == team.size - 1:
+everyone = communicator.all_gather(seen)
+if communicator.world.rank == communicator.size - 1:
     np.savez(
         sys.argv[1],
         matrix=result.confusion.matrix,

@@ -15,7 +15,7 @@ from segnext import backend
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.creation import create_dataset
 from segnext.data.loader import TrainingLoader
-from segnext.distributed.communicator import Team
+from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import current_world
 
 world = current_world()
@@ -28,11 +28,11 @@ from segnext.training.optimizer import AdamW, parameter_groups  # noqa: E402
 
 STEPS = 10
 folder, batch = Path(sys.argv[1]), int(sys.argv[2])
-team = Team.join()
+communicator = Communicator.join()
 dataset = create_dataset("shapes", split="train", size=(48, 48), length=32)
 model = create_model("tiny", num_classes=len(dataset.classes), seed=3)
 parameters = model.parameters_to_train()
-optimiser = AdamW(parameters, parameter_groups(parameters))
+optimizer = AdamW(parameters, parameter_groups(parameters))
 logged: list[tuple[float, float]] = []
 loader = TrainingLoader(
     dataset,
@@ -48,7 +48,7 @@ loader = TrainingLoader(
 with loader as batches:
     train(
         model,
-        optimiser,
+        optimizer,
         batches,
         learning_rate=LearningRate(6e-5, 160_000, warmup_iterations=1500, warmup_ratio=1e-6, power=1.0),
         seed=5,
@@ -57,11 +57,11 @@ with loader as batches:
         evaluate=lambda done, check: None,
         save=lambda done: None,
         micro_batch=int(sys.argv[3]) if len(sys.argv) > 3 else None,
-        team=team,
+        communicator=communicator,
     )
 tensors = {name: var.numpy() for name, var in model.tensors().items()}
 checksum = zlib.crc32(b"".join(array.tobytes() for array in tensors.values()))
 (folder / f"checksum-{world.rank}").write_text(str(checksum))
-if team.leads:
-    moments = {name: var.numpy() for name, var in optimiser.moments().items()}
+if communicator.is_main:
+    moments = {name: var.numpy() for name, var in optimizer.moments().items()}
     np.savez(folder / "steps.npz", logged=np.array(logged), **tensors, **moments)
