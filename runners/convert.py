@@ -10,10 +10,10 @@ from rich.console import Console
 from segnext.app import ConvertConfig
 from segnext.app.runner import runner
 from segnext.errors import WeightsError
-from segnext.evaluation.checkpoint import CheckpointInfo, open_checkpoint
 from segnext.models.tensor_shapes import CLASSIFIER, infer_size, tensor_shapes
 from segnext.weights import zoo
 from segnext.weights.arrays import ArrayModel
+from segnext.weights.checkpoint import CheckpointInfo, open_checkpoint
 from segnext.weights.loading import load_weights, read_weights
 from segnext.weights.saving import save_weights
 

@@ -22,11 +22,12 @@ from segnext.app.trained import known_classes, open_run_folder, recorded
 from segnext.data.classes import ClassTable
 from segnext.data.reading import read_image
 from segnext.errors import SegNeXtError
-from segnext.evaluation.checkpoint import open_checkpoint
 from segnext.evaluation.files import find_images, result_names
+from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.predictor import Segmenter
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, legend, overlay, present_classes
+from segnext.weights.checkpoint import open_checkpoint
 
 
 @runner("predict", PredictConfig)
@@ -55,7 +56,7 @@ def main(config: PredictConfig) -> int:
 def _segmenter(config: PredictConfig) -> Segmenter:
     """The checkpoint's model; a foreign checkpoint is what ``model`` and ``dataset`` say it is."""
     path, info = open_checkpoint(config.checkpoint)
-    settings = info.settings if info is not None else inference_settings(config.dataset)
+    settings = InferenceSettings.of_checkpoint(info) if info is not None else inference_settings(config.dataset)
     if config.test_mode is not None:
         settings = replace(settings, test_mode=config.test_mode.value)
     if config.scale is not None:

@@ -13,13 +13,13 @@ from segnext.app.runner import runner
 from segnext.data.datasets import Dataset, Sample, check_labels
 from segnext.distributed.session import open_session
 from segnext.distributed.world import current_world
-from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.models.precision import Precision
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.rank_log import RankLog
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import validation_metrics
 from segnext.training.resume import evaluated, find_run
+from segnext.weights.checkpoint import CheckpointInfo
 
 
 @runner("train", TrainConfig, isolated=True)
@@ -69,7 +69,9 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
     config, communicator, classes = run.config, run.communicator, training_set.classes
     settings = build.inference_settings(config.dataset, config.evaluation)
     optimizer = build.build_optimizer(config.schedule, model)
-    info = CheckpointInfo(config.model.name, config.dataset.name, classes, config.model.ham.rank or 0, settings)
+    info = CheckpointInfo(
+        config.model.name, config.dataset.name, classes, config.model.ham.rank or 0, settings.for_checkpoint()
+    )
     loss_scale = LossScale() if config.precision is Precision.fp16 else None
     checkpoints = Checkpoints(
         run.folder.checkpoints, model, optimizer, info=info, communicator=communicator, loss_scale=loss_scale

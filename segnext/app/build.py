@@ -26,7 +26,6 @@ from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.world import World
-from segnext.evaluation.checkpoint import find_checkpoint
 from segnext.evaluation.inference import InferenceSettings
 from segnext.models.precision import Precision
 from segnext.models.tensor_shapes import tensor_shapes
@@ -38,6 +37,7 @@ from segnext.tracking.tracker import Tracker, git_revision
 from segnext.tracking.wandb_sink import WandbSink
 from segnext.training.lr_schedule import Intervals, LearningRate
 from segnext.weights.arrays import ArrayModel
+from segnext.weights.checkpoint import find_checkpoint
 from segnext.weights.loading import load_weights
 from segnext.weights.zoo import PREFIX, locate
 

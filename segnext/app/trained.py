@@ -17,8 +17,8 @@ from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, lo
 from segnext.data.datasets import Dataset
 from segnext.distributed.communicator import Communicator
 from segnext.errors import ConfigError
-from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.tracking.run_folder import RunFolder
+from segnext.weights.checkpoint import CheckpointInfo
 
 __all__ = ["known_classes", "load_model", "open_run_folder", "read_weights", "recorded", "require_fit"]
 

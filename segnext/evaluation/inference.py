@@ -24,8 +24,9 @@ from segnext import backend
 from segnext.backend import jt
 from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
-from segnext.errors import ConfigError
+from segnext.errors import ConfigError, WeightsError
 from segnext.evaluation.dense import DenseLogits, strips
+from segnext.weights.checkpoint import CheckpointInfo
 
 __all__ = [
     "MULTI_SCALE_RATIOS",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 MULTI_SCALE_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+_CHECKPOINT_FIELDS = ("test_mode", "scale", "size_divisor", "crop", "stride")  # of the dataset, not of the run
 _SMALLEST_INPUT = 32  # pixels: one cell of the last backbone stage
 _STRIP_FLOATS = {"cpu": 2**22, "cuda": 2**26}  # scores per strip: 16 and 256 MiB
 
@@ -101,6 +103,22 @@ class InferenceSettings:
             raise ConfigError(f"window_batch={self.window_batch}: at least 1 input must run at a time")
         if self.mode == "ms" and (not self.ratios or min(self.ratios) <= 0):
             raise ConfigError(f"ratios={self.ratios}: multi-scale needs at least one positive ratio")
+
+    @classmethod
+    def of_checkpoint(cls, info: CheckpointInfo) -> InferenceSettings:
+        """The single-scale test that a checkpoint was made for.
+
+        Raises:
+            WeightsError: the checkpoint's description lacks a setting.
+        """
+        try:
+            return cls(**{name: info.test[name] for name in _CHECKPOINT_FIELDS})
+        except KeyError as error:
+            raise WeightsError(f"the checkpoint does not say how it is tested ({error}): name the dataset") from error
+
+    def for_checkpoint(self) -> dict[str, Any]:
+        """What a checkpoint trained for this test keeps of it."""
+        return {name: getattr(self, name) for name in _CHECKPOINT_FIELDS}
 
     @property
     def passes(self) -> tuple[tuple[float, bool], ...]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.classes import ClassTable
 from segnext.errors import DataError, WeightsError
-from segnext.evaluation.checkpoint import open_checkpoint
 from segnext.evaluation.inference import InferenceSettings, SegmentationModel, SegmentationPredictor
+from segnext.weights.checkpoint import open_checkpoint
 
 __all__ = ["Segmenter"]
 
@@ -78,7 +78,7 @@ class Segmenter:
         file, info = open_checkpoint(path)
         if info is not None:
             model, classes = model or info.model, classes or info.classes
-            settings, nmf_rank = settings or info.settings, nmf_rank or info.nmf_rank
+            settings, nmf_rank = settings or InferenceSettings.of_checkpoint(info), nmf_rank or info.nmf_rank
         if model is None or classes is None:
             raise WeightsError(
                 f"{file} does not say what it was trained as: name model (tiny, small, base, large) and classes"

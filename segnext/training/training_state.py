@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
 from segnext.errors import WeightsError
-from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.training.loss_scale import LossScale
 from segnext.training.optimizer import AdamW
+from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.saving import save_weights
 
 __all__ = ["Checkpoints"]

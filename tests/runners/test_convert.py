@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from segnext.data.classes import CAMVID
-from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.inference import InferenceSettings
+from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.file_formats import open_container
 from segnext.weights.saving import save_weights
 from tests.weights.fakes import FakeModel, assert_same_bits, torch_state, write_torch_zip
@@ -29,7 +29,7 @@ def convert(*overrides: str, home: Path | None = None) -> subprocess.CompletedPr
 
 def test_a_checkpoint_goes_to_mmsegmentation_and_back_bit_for_bit(tmp_path: Path) -> None:
     source = FakeModel("tiny", num_classes=len(CAMVID))
-    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings(), iteration=8)
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings().for_checkpoint(), iteration=8)
     first = save_weights(source, tmp_path / "a.safetensors", metadata=info.to_metadata())
     done = convert(f"input={first}", f"output={tmp_path}/b.pth", "spelling=mmseg")
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def test_a_checkpoint_goes_to_mmsegmentation_and_back_bit_for_bit(tmp_path: Path
 
 
 def test_our_own_description_survives_in_safetensors(tmp_path: Path) -> None:
-    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings(), iteration=8, mIoU=0.5)
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings().for_checkpoint(), iteration=8, mIoU=0.5)
     model = FakeModel("tiny", num_classes=len(CAMVID))
     save_weights(model, tmp_path / "a.safetensors", metadata=info.to_metadata())
     done = convert(f"input={tmp_path}/a.safetensors", f"output={tmp_path}/b.safetensors")

@@ -14,16 +14,16 @@ from safetensors.numpy import save_file
 
 import runners.evaluate
 from segnext.data.classes import ADE, CITYSCAPES, SHAPES, ClassTable
-from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.compare import compare
 from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.per_image import PerImageCounts
+from segnext.weights.checkpoint import CheckpointInfo
 from tests.evaluation.fakes import FakeModel
 from tests.runners.commands import run
 
 
 def checkpoint(path: Path, classes: ClassTable, model: str = "tiny") -> Path:
-    info = CheckpointInfo(model, classes.name, classes, 16, InferenceSettings(), iteration=7)
+    info = CheckpointInfo(model, classes.name, classes, 16, InferenceSettings().for_checkpoint(), iteration=7)
     save_file({"x": np.zeros(1, np.float32)}, path, metadata=info.to_metadata())
     return path
 

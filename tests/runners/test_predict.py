@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 import runners.predict
 import segnext
 from segnext.data.classes import CAMVID, SHAPES
-from segnext.evaluation.checkpoint import CheckpointInfo
 from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.predictor import Segmenter
+from segnext.weights.checkpoint import CheckpointInfo
 from tests.evaluation.fakes import FakeModel
 from tests.runners.commands import run
 
@@ -36,7 +36,7 @@ def cheap_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, SETTINGS)
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, SETTINGS.for_checkpoint())
     path = tmp_path / "weights.safetensors"
     save_file({"x": np.zeros(1, np.float32)}, path, metadata=info.to_metadata())
     return path
@@ -181,7 +181,7 @@ def test_a_real_network_is_loaded_and_gives_what_the_segmenter_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = segnext.create_model("tiny", num_classes=len(SHAPES))
-    info = CheckpointInfo("tiny", "shapes", SHAPES, 16, SETTINGS)
+    info = CheckpointInfo("tiny", "shapes", SHAPES, 16, SETTINGS.for_checkpoint())
     weights = tmp_path / "weights.safetensors"
     segnext.save_weights(model, weights, metadata=info.to_metadata())
     RGB.save(tmp_path / "photo.png")

@@ -16,14 +16,13 @@ from segnext import backend
 from segnext.data.classes import SHAPES
 from segnext.data.loader import Batch
 from segnext.errors import TrainingError, WeightsError
-from segnext.evaluation.checkpoint import CheckpointInfo
-from segnext.evaluation.inference import InferenceSettings
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
 from segnext.training.loss_scale import LossScale
 from segnext.training.lr_schedule import Intervals
 from segnext.training.optimizer import AdamW, parameter_groups
 from segnext.training.training_state import Checkpoints
+from segnext.weights.checkpoint import CheckpointInfo
 
 jt = backend.start()
 K = len(SHAPES)
@@ -64,7 +63,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.model = OneLayer()
         self.optimizer = AdamW(self.model.tensors(), parameter_groups(self.model.tensors()))
-        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, InferenceSettings())
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test={})
         self.checkpoints = Checkpoints(folder, self.model, self.optimizer, info=info)
         self.calls: list[str] = []
         self.logged: dict[int, dict[str, float]] = {}
@@ -245,7 +244,7 @@ def test_memory_is_logged(tmp_path: Path) -> None:
 def test_the_loss_scale_is_part_of_what_is_resumed(tmp_path: Path) -> None:
     def checkpoints(scale: LossScale) -> Checkpoints:
         run = Run(tmp_path)
-        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, InferenceSettings())
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test={})
         return Checkpoints(tmp_path, run.model, run.optimizer, info=info, loss_scale=scale)
 
     learned, fresh = LossScale(512.0), LossScale()

@@ -12,7 +12,8 @@ Our checkpoints are safetensors files whose header metadata holds, under the key
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +22,46 @@ from safetensors import SafetensorError, safe_open
 
 from segnext.data.classes import ADE, CITYSCAPES, ClassTable
 from segnext.errors import WeightsError
-from segnext.evaluation.inference import InferenceSettings
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
 __all__ = ["METADATA_KEY", "CheckpointInfo", "find_checkpoint", "open_checkpoint"]
 
 METADATA_KEY = "segnext"
-_TEST_KEYS = ("test_mode", "scale", "size_divisor", "crop", "stride")
 
+_WINDOWS = {"crop": (1024, 1024), "stride": (768, 768)}
 _PUBLISHED = {
-    "ade": (ADE, InferenceSettings()),
-    "cityscapes": (CITYSCAPES, InferenceSettings(test_mode="slide", scale=(2048, 1024), size_divisor=1)),
+    "ade": (ADE, {"test_mode": "whole", "scale": (2048, 512), "size_divisor": 32, **_WINDOWS}),
+    "cityscapes": (CITYSCAPES, {"test_mode": "slide", "scale": (2048, 1024), "size_divisor": 1, **_WINDOWS}),
 }
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint of ours was trained as; ``settings`` is the single-scale test it was made for."""
+    """What a checkpoint of ours was trained as.
+
+    Attributes:
+        test: how its images are to be shown to the model, ``segnext.evaluation`` makes settings of it.
+        iteration, mIoU: the iterations done, and the validation score (a fraction) after them.
+    """
 
     model: str
     dataset: str
     classes: ClassTable
     nmf_rank: int
-    settings: InferenceSettings
+    test: Mapping[str, Any]
     iteration: int | None = None
     mIoU: float | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """The header metadata to save the weights with."""
-        settings = asdict(self.settings)
         record = {
             "model": self.model,
             "dataset": self.dataset,
             "nmf_rank": self.nmf_rank,
             "classes": list(self.classes.names),
             "palette": self.classes.palette.tolist(),
-            "test": {key: settings[key] for key in _TEST_KEYS},
+            "test": dict(self.test),
             "iteration": self.iteration,
             "mIoU": self.mIoU,
         }
@@ -91,15 +95,14 @@ class CheckpointInfo:
 
     @classmethod
     def _from_record(cls, record: dict[str, Any]) -> CheckpointInfo:
-        test: dict[str, Any] = {key: record["test"][key] for key in _TEST_KEYS}
-        test = {key: tuple(value) if isinstance(value, list) else value for key, value in test.items()}
+        test = {key: tuple(value) if isinstance(value, list) else value for key, value in record["test"].items()}
         palette = np.array(record["palette"], np.uint8)
         return cls(
             model=record["model"],
             dataset=record["dataset"],
             classes=ClassTable(record["dataset"], tuple(record["classes"]), palette),
             nmf_rank=int(record["nmf_rank"]),
-            settings=InferenceSettings(**test),
+            test=test,
             iteration=record.get("iteration"),
             mIoU=record.get("mIoU"),
         )
@@ -149,5 +152,5 @@ def _published(name: str) -> CheckpointInfo:
     model, _, dataset = name.partition("_")
     if dataset not in _PUBLISHED or model not in VARIANTS:
         raise WeightsError(f"zoo:{name} is a backbone, not a whole model: choose one like zoo:tiny_ade")
-    classes, settings = _PUBLISHED[dataset]
-    return CheckpointInfo(model, dataset, classes, VARIANTS[model].nmf_rank, settings)
+    classes, test = _PUBLISHED[dataset]
+    return CheckpointInfo(model, dataset, classes, VARIANTS[model].nmf_rank, test)
