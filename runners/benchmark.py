@@ -24,8 +24,8 @@ from segnext.benchmark.torch_twin import default_settings
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.session import open_session
 from segnext.files import strict_json, write_atomically
+from segnext.tracking.run_supervisor import open_session
 
 _NOTE = (
     "±: distance of the quartiles; above 10 % the machine had other work. GiB: peak memory of the process. "

@@ -17,12 +17,11 @@ from segnext.app.runner import runner
 from segnext.app.trained import open_run_folder, read_weights, recorded, require_fit
 from segnext.data.datasets import Dataset, Sample
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.session import open_session
-from segnext.evaluation.distributed import evaluate_distributed
-from segnext.evaluation.evaluator import EvaluationResult
+from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
 from segnext.evaluation.results import metrics_of, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
 from segnext.tracking.console import class_table
+from segnext.tracking.run_supervisor import open_session
 from segnext.weights.checkpoint import open_checkpoint
 
 

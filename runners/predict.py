@@ -22,9 +22,8 @@ from segnext.app.trained import known_classes, open_run_folder, recorded
 from segnext.data.classes import ClassTable
 from segnext.data.reading import read_image
 from segnext.errors import SegNeXtError
-from segnext.evaluation.files import find_images, result_names
 from segnext.evaluation.inference import InferenceSettings
-from segnext.evaluation.predictor import Segmenter
+from segnext.evaluation.predictor import Segmenter, find_images, result_names
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, legend, overlay, present_classes
 from segnext.weights.checkpoint import open_checkpoint

@@ -13,7 +13,7 @@ from segnext.app import ReportConfig
 from segnext.app.runner import runner
 from segnext.errors import ConfigError, DataError
 from segnext.evaluation.compare import compare
-from segnext.evaluation.per_image import PerImageCounts
+from segnext.evaluation.metrics import PerImageCounts
 from segnext.plots.charts import plot_cost, save
 from segnext.report.collect import Run, collect
 from segnext.report.page import to_html

@@ -11,14 +11,14 @@ from segnext import complexity
 from segnext.app import TrainConfig, build, ranks, to_yaml
 from segnext.app.runner import runner
 from segnext.data.datasets import Dataset, Sample, check_labels
-from segnext.distributed.session import open_session
 from segnext.distributed.world import current_world
 from segnext.models.precision import Precision
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.rank_log import RankLog
 from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_supervisor import open_session
 from segnext.tracking.tracker import validation_metrics
-from segnext.training.resume import evaluated, find_run
+from segnext.training.training_state import evaluated, find_run
 from segnext.weights.checkpoint import CheckpointInfo
 
 
@@ -63,7 +63,7 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
     # These bring Jittor up, which main() starts on the chosen device first.
     from segnext.training.interrupt import Interrupted
     from segnext.training.loop import train
-    from segnext.training.loss_scale import LossScale
+    from segnext.training.loss import LossScale
     from segnext.training.training_state import Checkpoints
 
     config, communicator, classes = run.config, run.communicator, training_set.classes
@@ -120,7 +120,7 @@ def _validate(
     run: ranks.Run, model: Any, dataset: Dataset, settings: Any, *, check: Callable[[], None]
 ) -> tuple[Any, list[ValidationImage]]:
     """Scores of the validation images, and the first few of them with their predictions; ``check`` may stop it."""
-    from segnext.evaluation.distributed import evaluate_distributed
+    from segnext.evaluation.evaluator import evaluate_distributed
 
     config = run.config
     samples: dict[int, ValidationImage] = {}

@@ -13,11 +13,11 @@ from rich.console import Console
 from segnext import backend
 from segnext.app import SharedConfig, TrainConfig
 from segnext.distributed.communicator import Communicator, Member
-from segnext.distributed.cores import pin
-from segnext.distributed.session import rank_log
+from segnext.distributed.mpirun import pin
 from segnext.distributed.world import current_world
 from segnext.files import cache_home
 from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_supervisor import rank_log
 
 __all__ = ["Run", "assemble"]
 

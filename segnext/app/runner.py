@@ -20,8 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segnext import app as schemas
 from segnext.app.hydra_errors import explain
-from segnext.distributed.mpirun import launch
-from segnext.distributed.screen import prepare_screen
+from segnext.distributed.mpirun import launch, prepare_screen
 from segnext.distributed.world import current_world
 from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import cache_home

@@ -1,28 +1,34 @@
-"""Starts a command as several ranks on this machine, through mpirun, and ends them in an orderly way.
+"""Starts a command as several ranks on this machine, through mpirun, and gives each rank its cores and its screen.
 
-mpirun itself, asked to stop, kills its ranks after half a second. So a stop is passed on as SIGUSR1, which mpirun hands
-to every rank and after which a training saves and ends.
+mpirun, asked to stop, kills its ranks after half a second. So a stop is passed on as SIGUSR1, which mpirun hands to
+every rank and after which a training saves and ends. mpirun binds each of a few ranks to one single core by default,
+which starves OpenMP and the workers that load data; so ranks bind themselves. And it gives its ranks a terminal of no
+width, whatever it writes to itself; so rank 0 alone speaks, and draws no live progress where the output is a file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import MutableMapping, Sequence
 from types import FrameType
 
-from segnext.distributed.world import find_program
+from segnext.distributed.world import World, find_program
 
-__all__ = ["launch", "mpirun_command", "ranks_environment"]
+__all__ = ["PIN", "launch", "mpirun_command", "pin", "prepare_screen", "ranks_environment", "share"]
+
+PIN = "SEGNEXT_PIN"  # 0 in the environment: ranks stay unbound
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
 
 
 def mpirun_command(command: Sequence[str], ranks: int) -> list[str]:
-    """mpirun's command line. Ranks bind themselves to cores (``segnext.distributed.cores``), and may outnumber them."""
+    """mpirun's command line. Ranks bind themselves to cores (see ``pin``), and may outnumber them."""
     return [find_program("mpirun"), "-np", str(ranks), "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", *command]
 
 
@@ -76,3 +82,51 @@ def launch(command: Sequence[str], ranks: int) -> int:
     if received and code:
         return 128 + received[0]
     return code if code >= 0 else 128 - code
+
+
+def share(cores: Sequence[int], world: World) -> list[int]:
+    """The cores of this rank: consecutive ones, as many as for every other rank of this machine, at least one."""
+    count, rank = len(cores), world.local_rank
+    if count < world.local_size:
+        return [cores[rank % count]]
+    return list(cores[rank * count // world.local_size : (rank + 1) * count // world.local_size])
+
+
+def pin(world: World, environment: MutableMapping[str, str] = os.environ) -> list[int]:
+    """Binds this process and its children to the rank's share of the cores that mpirun itself may use; returns them.
+
+    Under SLURM's srun the share is SLURM's to give; ``SEGNEXT_PIN=0`` leaves ranks unbound. ``OMP_NUM_THREADS``, where
+    it isn't set, becomes the size of the share.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return []
+    by_mpirun = "OMPI_COMM_WORLD_SIZE" in environment
+    if world.size > 1 and by_mpirun and environment.get(PIN) != "0":
+        os.sched_setaffinity(0, share(sorted(os.sched_getaffinity(os.getppid())), world))
+    cores = sorted(os.sched_getaffinity(0))
+    if world.size > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(len(cores)))
+    return cores
+
+
+def prepare_screen(world: World, environment: MutableMapping[str, str]) -> None:
+    """Silences ``sys.stdout`` of all ranks but 0, and tells rank 0 what its screen really is."""
+    if not world.is_main:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return
+    width = _width(os.getppid())
+    if width is None:
+        environment["TERM"] = "dumb"
+    else:
+        environment.setdefault("COLUMNS", str(width))
+
+
+def _width(mpirun: int) -> int | None:
+    """Columns of the terminal that mpirun writes to; None if it is no terminal."""
+    with contextlib.suppress(OSError):
+        screen = os.open(f"/proc/{mpirun}/fd/1", os.O_WRONLY | os.O_NOCTTY)
+        try:
+            return os.get_terminal_size(screen).columns
+        finally:
+            os.close(screen)
+    return None

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import DataError
-from segnext.evaluation.metrics import Counts, scores_from_counts
-from segnext.evaluation.per_image import PerImageCounts
+from segnext.evaluation.metrics import Counts, PerImageCounts, scores_from_counts
 
 __all__ = ["Comparison", "compare"]
 

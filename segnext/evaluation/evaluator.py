@@ -1,10 +1,11 @@
-"""Evaluates a model on a data set: images in, exact counts out. Used by training and by ``runners.evaluate``."""
+"""Evaluates a model on a dataset, in one process or by all ranks of a run: images in, exact counts out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.loader import EvaluationLoader
-from segnext.errors import DataError
+from segnext.distributed.communicator import Communicator
+from segnext.errors import DataError, SegNeXtError
 from segnext.evaluation.boundary import BoundaryIoU
 from segnext.evaluation.inference import (
     InferenceSettings,
@@ -20,10 +22,9 @@ from segnext.evaluation.inference import (
     SegmentationPredictor,
     evaluation_mode,
 )
-from segnext.evaluation.metrics import ConfusionMatrix, Counts, Scores
-from segnext.evaluation.per_image import PerImageCounts
+from segnext.evaluation.metrics import ConfusionMatrix, Counts, PerImageCounts, Scores
 
-__all__ = ["EvaluationResult", "evaluate", "merge"]
+__all__ = ["EvaluationResult", "evaluate", "evaluate_distributed", "merge", "share_of"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,53 @@ def merge(results: Sequence[EvaluationResult], *, names: Sequence[str]) -> Evalu
         seconds=max(result.seconds for result in results),
         timed_images=sum(result.timed_images for result in results),
     )
+
+
+def evaluate_distributed(
+    communicator: Communicator,
+    model: Any,
+    dataset: Dataset,
+    *,
+    settings: InferenceSettings,
+    count: int,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> EvaluationResult:
+    """The result, on every rank, of the first ``count`` images of ``dataset``, of which this rank evaluates a share.
+
+    Args:
+        progress: called with about how many images all ranks have done, and ``count``.
+        options: others of ``evaluate``; ``on_prediction`` is called for the images of this rank's share.
+    """
+    share = share_of(count, block=settings.window_batch, rank=communicator.world.rank, size=communicator.size)
+
+    def report(done: int, _: int) -> None:
+        communicator.hang_timer.reset("evaluating")
+        if progress is not None:
+            progress(min(count, done * communicator.size), count)
+
+    mine: EvaluationResult | SegNeXtError | None = None
+    try:
+        if share:
+            mine = evaluate(model, dataset, settings=settings, indices=share, progress=report, **options)
+    except SegNeXtError as error:
+        if not error.on_all_ranks:
+            raise
+        mine = error  # a stop, which the others may not have noticed
+    results = []
+    for part in communicator.all_gather(mine):
+        if isinstance(part, SegNeXtError):
+            raise part
+        if part is not None:
+            results.append(part)
+    if len(results) == 1:
+        return results[0]
+    return merge(results, names=[dataset.name(index) for index in range(count)])
+
+
+def share_of(count: int, *, block: int, rank: int, size: int) -> list[int]:
+    """The images, of 0…``count``−1, that ``rank`` evaluates: every ``size``-th block of ``block`` consecutive ones."""
+    return [index for index in range(count) if index // block % size == rank]
 
 
 def _same_size(samples: Iterable[tuple[int, Sample]], limit: int) -> Iterator[list[tuple[int, Sample]]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segnext import backend
-from segnext.distributed.cores import PIN
+from segnext.distributed.mpirun import PIN
 from segnext.errors import ConfigError
 from segnext.files import FileLock, cache_home
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -13,12 +11,10 @@ from segnext.backend import jt
 from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
-from segnext.errors import DivergenceError
 from segnext.training.interrupt import StopSignals
-from segnext.training.loss import segmentation_loss
-from segnext.training.loss_scale import LossScale
+from segnext.training.loss import LossScale, segmentation_loss
 from segnext.training.lr_schedule import Intervals
-from segnext.training.memory import MemoryMeter, out_of_memory_explained
+from segnext.training.meters import LossMeter, MemoryMeter, out_of_memory_explained
 from segnext.training.optimizer import AdamW
 
 __all__ = ["train"]
@@ -69,7 +65,7 @@ def train(
         Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the state was saved before.
     """
     communicator = communicator or Communicator(World())
-    meter = _Meter(communicator.size)
+    meter = LossMeter(communicator.size)
     memory = MemoryMeter()
     model.train()
     with StopSignals() as signals, out_of_memory_explained():
@@ -130,49 +126,3 @@ def _accumulate(
     if loss_factor != 1:
         optimizer.scale_gradients(1 / loss_factor)
     return all_reduce_mean(total)
-
-
-class _Meter:
-    """Collects losses without waiting for the device, and the speed since it was last read."""
-
-    def __init__(self, ranks: int) -> None:
-        self._ranks = ranks
-        self._pending: list[Any] = []
-        self._losses: list[float] = []
-        self._images = 0
-        self.restart_clock()
-
-    def add(self, loss: Any, *, images: int) -> None:
-        self._pending.append(loss)
-        self._images += images
-
-    def restart_clock(self) -> None:
-        """Leaves out of the speed what was not training."""
-        self._start, self._images = time.perf_counter(), 0
-
-    def check(self, done: int) -> None:
-        """Raises DivergenceError if a loss since the last check was not finite or was zero."""
-        losses = [float(loss.item()) for loss in self._pending]
-        self._pending = []
-        self._losses += losses
-        for offset, loss in enumerate(losses, start=done - len(losses) + 1):
-            if not math.isfinite(loss):
-                raise DivergenceError(
-                    f"the loss was {loss} at iteration {offset}: lower schedule.lr or lengthen "
-                    "schedule.warmup_iterations; the latest checkpoint is from before it"
-                )
-            if loss == 0:
-                raise DivergenceError(
-                    f"the loss was exactly 0 at iteration {offset}: no pixel of the batch is labelled or the logits "
-                    "have collapsed; `python -m runners.doctor dataset=…` checks the labels"
-                )
-
-    def read(self, done: int) -> dict[str, float]:
-        """Mean loss and images per second since the last call."""
-        self.check(done)
-        mean = sum(self._losses) / len(self._losses)
-        elapsed = time.perf_counter() - self._start
-        speed = self._ranks * self._images / elapsed if self._images else math.nan
-        self._losses = []
-        self.restart_clock()
-        return {"train/loss": mean, "train/images_per_second": speed}

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: weights for use, and one file from which training goes on exactly.
+"""The checkpoints of a run, weights for use and one file from which training goes on exactly; and finding that run.
 
 latest.safetensors          weights after the latest saved iteration
 best.safetensors            weights of the best evaluation
@@ -17,15 +17,18 @@ from safetensors import SafetensorError, safe_open
 
 from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
-from segnext.errors import WeightsError
-from segnext.training.loss_scale import LossScale
+from segnext.errors import ConfigError, WeightsError
+from segnext.tracking.events import read_events
+from segnext.tracking.run_folder import RunFolder
+from segnext.training.loss import LossScale
 from segnext.training.optimizer import AdamW
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.saving import save_weights
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "evaluated", "find_run"]
 
 _MODEL = "model/"
+_RESUME_FILE = "latest.resume.safetensors"
 
 
 class Checkpoints:
@@ -57,7 +60,7 @@ class Checkpoints:
 
     @property
     def resume_file(self) -> Path:
-        return self._folder / "latest.resume.safetensors"
+        return self._folder / _RESUME_FILE
 
     def save_latest(self, iteration: int) -> None:
         """Writes the state after ``iteration`` iterations."""
@@ -124,3 +127,41 @@ class Checkpoints:
         best = self._folder / "best.safetensors"
         self._best = info.mIoU if best.is_file() and (info := CheckpointInfo.read(best)) else None
         return iteration
+
+
+def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
+    """The folder of the run to go on with.
+
+    Args:
+        resume: a run folder, or ``auto`` for the latest run called ``name`` below ``root`` that has a checkpoint and
+            has not finished.
+
+    Returns:
+        None when ``auto`` finds no such run.
+
+    Raises:
+        ConfigError: the folder named holds no run, or a finished one.
+    """
+    if resume == "auto":
+        candidates = sorted((Path(root) / name).glob("*/status.json"), key=lambda path: path.stat().st_mtime)
+        runs = [RunFolder.open(path.parent) for path in candidates]
+        unfinished = [run for run in runs if not _finished(run) and _resumable(run)]
+        return unfinished[-1] if unfinished else None
+    run = RunFolder.open(resume)
+    if _finished(run):
+        raise ConfigError(f"resume={resume} has finished: start a new run, or raise schedule.iterations in a new one")
+    return run
+
+
+def evaluated(run: RunFolder, iteration: int) -> bool:
+    """Whether the log holds an evaluation after ``iteration`` iterations (a stop may have come between save and it)."""
+    return any(event.kind == "val" and event.iteration == iteration for event in read_events(run.events))
+
+
+def _finished(run: RunFolder) -> bool:
+    status = run.read_status()
+    return status is not None and status.state == "finished"
+
+
+def _resumable(run: RunFolder) -> bool:
+    return (run.checkpoints / _RESUME_FILE).is_file()

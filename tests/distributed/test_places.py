@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segnext.distributed import gpus
-from segnext.distributed.cores import share
 from segnext.distributed.gpus import assign_gpu, present_gpus
+from segnext.distributed.mpirun import share
 from segnext.distributed.world import World
 from segnext.errors import BackendError
 

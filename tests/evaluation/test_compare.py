@@ -9,8 +9,7 @@ import pytest
 
 from segnext.errors import DataError
 from segnext.evaluation.compare import compare
-from segnext.evaluation.metrics import ConfusionMatrix
-from segnext.evaluation.per_image import PerImageCounts
+from segnext.evaluation.metrics import ConfusionMatrix, PerImageCounts
 
 
 def evaluation(error_rate: float, *, images: int = 40, seed: int = 1) -> PerImageCounts:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segnext.errors import ConfigError
-from segnext.evaluation.files import find_images, result_names
+from segnext.evaluation.predictor import find_images, result_names
 
 
 def touch(root: Path, *names: str) -> None:

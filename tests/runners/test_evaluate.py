@@ -16,7 +16,7 @@ import runners.evaluate
 from segnext.data.classes import ADE, CITYSCAPES, SHAPES, ClassTable
 from segnext.evaluation.compare import compare
 from segnext.evaluation.inference import InferenceSettings
-from segnext.evaluation.per_image import PerImageCounts
+from segnext.evaluation.metrics import PerImageCounts
 from segnext.weights.checkpoint import CheckpointInfo
 from tests.evaluation.fakes import FakeModel
 from tests.runners.commands import run

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from runners.report import overrides
-from segnext.evaluation.metrics import Counts
-from segnext.evaluation.per_image import PerImageCounts
+from segnext.evaluation.metrics import Counts, PerImageCounts
 from tests.report.sweep import make_sweep
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from segnext.data.loader import Batch
 from segnext.errors import TrainingError, WeightsError
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
-from segnext.training.loss_scale import LossScale
+from segnext.training.loss import LossScale
 from segnext.training.lr_schedule import Intervals
 from segnext.training.optimizer import AdamW, parameter_groups
 from segnext.training.training_state import Checkpoints

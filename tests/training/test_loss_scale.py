@@ -7,7 +7,7 @@ import math
 import pytest
 
 from segnext.errors import TrainingError
-from segnext.training.loss_scale import LossScale
+from segnext.training.loss import LossScale
 
 
 def test_an_overflow_leaves_the_step_out_and_halves_the_factor() -> None:

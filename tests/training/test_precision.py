@@ -11,7 +11,7 @@ from segnext import backend, create_model
 from segnext.data.loader import Batch
 from segnext.errors import ConfigError
 from segnext.training.loop import train
-from segnext.training.loss_scale import LossScale
+from segnext.training.loss import LossScale
 from segnext.training.lr_schedule import Intervals
 from segnext.training.optimizer import AdamW, parameter_groups
 

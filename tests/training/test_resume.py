@@ -8,7 +8,7 @@ import pytest
 
 from segnext.errors import ConfigError
 from segnext.tracking.run_folder import RunFolder, State
-from segnext.training.resume import find_run
+from segnext.training.training_state import find_run
 
 
 def run(root: Path, state: State, *, checkpoint: bool = True) -> RunFolder:

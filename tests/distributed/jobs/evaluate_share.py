@@ -18,7 +18,7 @@ from segnext.evaluation.inference import InferenceSettings
 
 jt = backend.start("cpu")
 
-from segnext.evaluation.distributed import evaluate_distributed  # noqa: E402
+from segnext.evaluation.evaluator import evaluate_distributed  # noqa: E402
 from segnext.models.segnext import create_model  # noqa: E402
 
 

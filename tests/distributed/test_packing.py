@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segnext import backend
-from segnext.kernels.packing import pack, unpack
+from segnext.distributed.all_reduce import pack, unpack
 
 jt = backend.start()
 

@@ -6,7 +6,7 @@ import pytest
 
 from segnext import backend
 from segnext.errors import DivergenceError, TrainingError
-from segnext.training.memory import MemoryMeter, out_of_memory_explained
+from segnext.training.meters import MemoryMeter, out_of_memory_explained
 
 backend.start()
 

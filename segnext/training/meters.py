@@ -1,0 +1,108 @@
+"""What a training measures of itself: loss, speed and memory; and what it says when memory runs out."""
+
+from __future__ import annotations
+
+import math
+import re
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from segnext import backend
+from segnext.errors import DivergenceError, SegNeXtError, TrainingError
+
+__all__ = ["LossMeter", "MemoryMeter", "out_of_memory_explained"]
+
+_GIB = 1 << 30
+# Jittor's allocator on a GPU, Jittor on seeing itself near the end, CUDA, cuBLAS and cuDNN, and C++ on the CPU.
+_OUT_OF_MEMORY = re.compile(
+    r"unable to alloc|memory is overflow|out of memory|cudaErrorMemoryAllocation|_ALLOC_FAILED|bad_alloc", re.IGNORECASE
+)
+
+
+class LossMeter:
+    """Collects losses without waiting for the device, and the speed since it was last read."""
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+        self._pending: list[Any] = []
+        self._losses: list[float] = []
+        self._images = 0
+        self.restart_clock()
+
+    def add(self, loss: Any, *, images: int) -> None:
+        self._pending.append(loss)
+        self._images += images
+
+    def restart_clock(self) -> None:
+        """Leaves out of the speed what was not training."""
+        self._start, self._images = time.perf_counter(), 0
+
+    def check(self, done: int) -> None:
+        """Raises DivergenceError if a loss since the last check was not finite or was zero."""
+        losses = [float(loss.item()) for loss in self._pending]
+        self._pending = []
+        self._losses += losses
+        for offset, loss in enumerate(losses, start=done - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise DivergenceError(
+                    f"the loss was {loss} at iteration {offset}: lower schedule.lr or lengthen "
+                    "schedule.warmup_iterations; the latest checkpoint is from before it"
+                )
+            if loss == 0:
+                raise DivergenceError(
+                    f"the loss was exactly 0 at iteration {offset}: no pixel of the batch is labelled or the logits "
+                    "have collapsed; `python -m runners.doctor dataset=…` checks the labels"
+                )
+
+    def read(self, done: int) -> dict[str, float]:
+        """Mean loss and images per second since the last call."""
+        self.check(done)
+        mean = sum(self._losses) / len(self._losses)
+        elapsed = time.perf_counter() - self._start
+        speed = self._ranks * self._images / elapsed if self._images else math.nan
+        self._losses = []
+        self.restart_clock()
+        return {"train/loss": mean, "train/images_per_second": speed}
+
+
+class MemoryMeter:
+    """How much memory is held, now and at most since the start.
+
+    Of a GPU that is Jittor's arrays with the blocks it keeps for more of them, without the one GiB or so of CUDA and
+    its libraries. The blocks are given back at evaluations alone, so that what is held after a step was its peak. On
+    the CPU it is the whole process.
+    """
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+
+    def read(self) -> dict[str, float]:
+        """The figures in GiB, under the names of the log."""
+        if backend.device_name() == "cuda":
+            held = backend.start().get_mem_info().total_cuda_used / _GIB
+            self._peak = max(self._peak, held)
+        else:
+            held = psutil.Process().memory_info().rss / _GIB
+            self._peak = max(held, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB)
+        return {"train/device_memory_gib": held, "train/device_memory_peak_gib": self._peak}
+
+
+@contextmanager
+def out_of_memory_explained() -> Iterator[None]:
+    """Turns what Jittor, CUDA or C++ say of missing memory into a TrainingError that names the cure."""
+    try:
+        yield
+    except SegNeXtError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            raise TrainingError(
+                "out of memory: set model.recompute=true (the same figures), lower schedule.micro_batch (the same "
+                "step, but batch norm sees fewer images) or dataset.crop, or on a GPU precision=bf16; the log says more"
+            ) from error
+        raise
