@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,13 +19,16 @@ from segnext.tracking.rank_log import RankLog
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import open_session
 from segnext.tracking.tracker import validation_metrics
-from segnext.training.training_state import evaluated, find_run
+from segnext.training.training_state import evaluated
 from segnext.weights.checkpoint import CheckpointInfo
 
 
 @runner("train", TrainConfig, isolated=True)
 def main(config: TrainConfig) -> None:
     console = Console(soft_wrap=True, highlight=False)
+    if config.run_folder is not None and RunFolder(Path(config.run_folder).absolute()).has_finished:
+        console.print(f"Nothing to do: the run in {config.run_folder} has finished", markup=False)
+        return
 
     # What can be wrong with data and weights shows here, before any work.
     training_set = build.build_dataset(config.dataset, "train")
@@ -32,7 +36,7 @@ def main(config: TrainConfig) -> None:
     for dataset in (training_set, validation_set):
         check_labels(dataset)
     is_main = current_world().is_main  # the other ranks get folder and weights from rank 0
-    resumed = find_run(config.resume, root=config.output_dir, name=config.name) if config.resume and is_main else None
+    resumed = build.run_to_resume(config) if is_main else None
     checkpoint = build.checkpoint_file(config.checkpoint) if is_main and not resumed else None
     backbone = build.pretrained_backbone(config.model) if is_main and not resumed and not checkpoint else None
     num_classes = len(training_set.classes)
@@ -40,6 +44,7 @@ def main(config: TrainConfig) -> None:
 
     def open_folder() -> RunFolder:
         folder = resumed or build.new_run_folder(config)
+        folder.claim()
         folder.write_config(to_yaml(config))
         console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
         return folder

@@ -36,6 +36,7 @@ from segnext.tracking.tensorboard_sink import TensorBoardSink
 from segnext.tracking.tracker import Tracker, git_revision
 from segnext.tracking.wandb_sink import WandbSink
 from segnext.training.lr_schedule import Intervals, LearningRate
+from segnext.training.training_state import find_run
 from segnext.weights.arrays import ArrayModel
 from segnext.weights.checkpoint import find_checkpoint
 from segnext.weights.loading import load_weights
@@ -57,6 +58,7 @@ __all__ = [
     "learning_rate",
     "new_run_folder",
     "pretrained_backbone",
+    "run_to_resume",
     "sinks",
     "tracker",
 ]
@@ -115,6 +117,14 @@ def checkpoint_file(checkpoint: str | None) -> Path | None:
     if checkpoint is None:
         return None
     return locate(checkpoint) if checkpoint.startswith(PREFIX) else find_checkpoint(checkpoint)
+
+
+def run_to_resume(config: TrainConfig) -> RunFolder | None:
+    """The interrupted run that ``resume`` means, or that ``run_folder`` holds; None: a new one begins."""
+    if config.resume is not None:
+        return find_run(config.resume, root=config.output_dir, name=config.name)
+    named = RunFolder(Path(config.run_folder).absolute()) if config.run_folder is not None else None
+    return named if named is not None and named.can_go_on else None
 
 
 def new_run_folder(config: TrainConfig) -> RunFolder:

@@ -66,8 +66,15 @@ def load_model(config: CommonConfig, path: Path, info: CheckpointInfo | None, *,
 
 
 def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
-    """A new folder below ``output_dir``, or the one named by ``run_folder``, holding the resolved configuration."""
+    """A new folder below ``output_dir``, or the one named by ``run_folder``, holding the resolved configuration.
+
+    Raises:
+        ConfigError: the folder holds a finished run or belongs to one that is at work.
+    """
     folder = RunFolder.adopt(config.run_folder) if config.run_folder else RunFolder.create(config.output_dir, name)
+    if folder.has_finished:
+        raise ConfigError(f"run_folder={config.run_folder} holds a finished run: name another folder")
+    folder.claim()
     folder.write_config(to_yaml(config))
     return folder
 

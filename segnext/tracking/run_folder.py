@@ -3,7 +3,7 @@
     config.yaml     the resolved configuration
     events.jsonl    every logged record (see ``events.py``), the truth
     metrics.json    figures of the run so far; numbers, fractions 0…1, null where there is none
-    status.json     state, error, exit_reason, pid, host, started, updated (Unix seconds)
+    status.json     state, error, exit_reason, pid, host, started, updated (Unix seconds), attempts, exit_code, signal
     classes.json    names and palette of the classes
     train.log       what was said
     checkpoints/    latest… and best…
@@ -13,7 +13,9 @@
     wandb/          whatever W&B writes
     ranks/          a log per rank, in a run of several
 
-A run is done when ``status.json`` says ``finished``; ``metrics.json`` alone exists from the first evaluation on.
+A run is done when ``status.json`` says ``finished``; ``metrics.json`` alone exists from the first evaluation on. The
+folder is idempotent: a run started in one that has finished does nothing, in one that was interrupted it goes on. One
+process at a time works in it, held by a lock on ``.lock``.
 """
 
 from __future__ import annotations
@@ -33,16 +35,23 @@ import psutil
 from numpy.typing import NDArray
 
 from segnext.errors import ConfigError
-from segnext.files import strict_json, write_atomically
+from segnext.files import FileLock, strict_json, write_atomically
 
-__all__ = ["RunFolder", "State", "Status"]
+__all__ = ["LOCKED_FOR", "RunFolder", "State", "Status"]
 
-State = Literal["running", "finished", "failed", "interrupted"]
+State = Literal["running", "finished", "failed", "interrupted", "pruned"]
+
+# Names the folder whose lock whoever started this process holds on its behalf (a sweep does).
+LOCKED_FOR = "SEGNEXT_RUN_LOCKED"
 
 
 @dataclass(frozen=True)
 class Status:
-    """What ``status.json`` says. Times are Unix seconds."""
+    """What ``status.json`` says. Times are Unix seconds.
+
+    ``pruned``: stopped because its curve was hopeless. ``attempts``: processes that have worked on the run.
+    ``exit_code`` and ``signal``: how the last of them ended, where the one that started it has noted it.
+    """
 
     state: State
     error: str | None
@@ -51,6 +60,9 @@ class Status:
     host: str
     started: float
     updated: float
+    attempts: int = 1
+    exit_code: int | None = None
+    signal: str | None = None
 
     @property
     def lost(self) -> bool:
@@ -121,6 +133,36 @@ class RunFolder:
         """Whether a run has begun in ``path``."""
         return any((Path(path) / name).is_file() for name in ("events.jsonl", "status.json", "metrics.json"))
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether the run is done: there is nothing to start any more."""
+        status = self.read_status()
+        return status is not None and status.state == "finished" and bool(self.read_metrics())
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the run has saved what it needs to go on from its latest checkpoint."""
+        return (self.checkpoints / "latest.resume.safetensors").is_file()
+
+    def lock(self) -> FileLock | None:
+        """The right to work in the folder until this process ends or releases it; None while somebody else has it."""
+        return FileLock.take(self.path / ".lock")
+
+    def claim(self) -> None:
+        """Takes the folder for the rest of this process, unless whoever started it has done so.
+
+        Raises:
+            ConfigError: another run is at work in it.
+        """
+        if os.environ.get(LOCKED_FOR) == str(self.path):
+            return
+        if (lock := self.lock()) is not None:
+            os.register_at_fork(after_in_child=lock.release)  # loader workers may outlive this process by moments
+            return
+        status = self.read_status()
+        by = f" (process {status.pid} on {status.host})" if status is not None else ""
+        raise ConfigError(f"{self.path} is in use by another run{by}: wait for its end, or name another folder")
+
     def _furnished(self) -> RunFolder:
         self.checkpoints.mkdir(exist_ok=True)
         return self
@@ -179,16 +221,29 @@ class RunFolder:
         if state not in get_args(State):
             raise ConfigError(f"unknown state {state!r}: choose one of {', '.join(get_args(State))}")
         now, before = time.time(), self.read_status()
-        started = before.started if before is not None and before.pid == os.getpid() else now
-        record = Status(state, error, exit_reason, os.getpid(), socket.gethostname(), started, now)
-        write_atomically(self.status, strict_json(vars(record), indent=2) + "\n")
+        same = before is not None and before.pid == os.getpid()
+        started = before.started if before is not None and same else now
+        # Whoever has started this process for the folder has counted it already.
+        counted = same or os.environ.get(LOCKED_FOR) == str(self.path)
+        attempts = 1 if before is None else before.attempts + (not counted)
+        self._write(Status(state, error, exit_reason, os.getpid(), socket.gethostname(), started, now, attempts))
 
     def complete_status(
-        self, status: Status, state: State, *, error: str | None = None, exit_reason: str | None = None
+        self,
+        status: Status,
+        state: State,
+        *,
+        error: str | None = None,
+        exit_reason: str | None = None,
+        exit_code: int | None = None,
+        signal: str | None = None,
     ) -> None:
         """Writes ``status.json`` for a process that is gone and whose last word was ``status``."""
-        record = replace(status, state=state, error=error, exit_reason=exit_reason, updated=time.time())
-        write_atomically(self.status, strict_json(vars(record), indent=2) + "\n")
+        ending: dict[str, Any] = {"error": error, "exit_reason": exit_reason, "exit_code": exit_code, "signal": signal}
+        self._write(replace(status, state=state, updated=time.time(), **ending))
+
+    def _write(self, status: Status) -> None:
+        write_atomically(self.status, strict_json(vars(status), indent=2) + "\n")
 
     def read_status(self) -> Status | None:
         """What ``status.json`` says; None when it is missing or damaged."""

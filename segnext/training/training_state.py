@@ -145,7 +145,7 @@ def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
     if resume == "auto":
         candidates = sorted((Path(root) / name).glob("*/status.json"), key=lambda path: path.stat().st_mtime)
         runs = [RunFolder.open(path.parent) for path in candidates]
-        unfinished = [run for run in runs if not _finished(run) and _resumable(run)]
+        unfinished = [run for run in runs if not _finished(run) and run.can_go_on]
         return unfinished[-1] if unfinished else None
     run = RunFolder.open(resume)
     if _finished(run):
@@ -161,7 +161,3 @@ def evaluated(run: RunFolder, iteration: int) -> bool:
 def _finished(run: RunFolder) -> bool:
     status = run.read_status()
     return status is not None and status.state == "finished"
-
-
-def _resumable(run: RunFolder) -> bool:
-    return (run.checkpoints / _RESUME_FILE).is_file()

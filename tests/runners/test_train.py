@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from segnext.tracking.run_folder import RunFolder
+
 REPOSITORY = Path(__file__).parents[2]
 QUICK = (
     "model=tiny",
@@ -107,6 +109,27 @@ def test_a_checkpoint_describes_itself_and_predicts(finished: tuple[Path, str]) 
     )
     done = subprocess.run([sys.executable, "-c", code, str(run)], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "(32, 40) 6", done.stderr
+
+
+def test_a_run_started_in_the_folder_of_a_finished_one_does_nothing(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    done = train(*QUICK, f"run_folder={run}", "tracking=none")
+    assert (done.returncode, done.stdout.strip()) == (0, f"Nothing to do: the run in {run} has finished")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_second_process_in_one_run_folder_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path / "run")
+    folder.write_status("running")
+    held = folder.lock()
+    assert held is not None
+    done = train(*QUICK, f"run_folder={folder.path}", "tracking=none")
+    held.release()
+    assert done.returncode == 2
+    assert f"error: {folder.path} is in use by another run" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not folder.config.exists()
 
 
 @pytest.fixture

@@ -89,3 +89,40 @@ def test_classes_come_back_as_written(tmp_path: Path) -> None:
     names, palette = folder.read_classes()
     assert names == ("sky", "straße")
     assert palette.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_folder_has_one_process_at_work_at_a_time(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path / "run")
+    folder.write_status("running")
+    held = folder.lock()
+    assert held is not None
+    with pytest.raises(ConfigError, match=rf"in use by another run \(process {os.getpid()} on .*\): wait for its end"):
+        folder.claim()
+    held.release()
+    folder.claim()
+    assert folder.lock() is None
+
+
+def test_a_process_works_in_the_folder_that_its_starter_holds_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.adopt(tmp_path / "run")
+    held = folder.lock()
+    assert held is not None
+    monkeypatch.setenv("SEGNEXT_RUN_LOCKED", str(folder.path))
+    folder.claim()
+    held.release()
+
+
+def test_every_process_that_works_on_a_run_counts_as_an_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.adopt(tmp_path / "run")
+    attempts = []
+    for pid in (11, 11, 12):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        folder.write_status("running")
+        status = folder.read_status()
+        assert status is not None
+        attempts.append(status.attempts)
+    assert attempts == [1, 1, 2]
