@@ -16,11 +16,10 @@ from segnext.app import BenchmarkConfig, build
 from segnext.app.ranks import assemble
 from segnext.app.runner import runner
 from segnext.app.trained import open_run_folder, recorded
-from segnext.benchmark.probes import Machine, probe
+from segnext.benchmark.profiling import Machine, probe
 from segnext.benchmark.results import operators_table, results_table
 from segnext.benchmark.session import Session
-from segnext.benchmark.torch_python import torch_interpreter
-from segnext.benchmark.torch_twin import default_settings
+from segnext.benchmark.torch_process import default_settings, torch_interpreter
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator

@@ -12,9 +12,8 @@ from segnext.app.runner import runner
 from segnext.errors import WeightsError
 from segnext.models.tensor_shapes import CLASSIFIER, infer_size, tensor_shapes
 from segnext.weights import zoo
-from segnext.weights.arrays import ArrayModel
 from segnext.weights.checkpoint import CheckpointInfo, open_checkpoint
-from segnext.weights.loading import load_weights, read_weights
+from segnext.weights.loading import ArrayModel, load_weights, read_weights
 from segnext.weights.saving import save_weights
 
 

@@ -15,9 +15,9 @@ try:
 
     from segnext.app import DoctorConfig
     from segnext.app.runner import runner
+    from segnext.doctor import Finding, State, problem
     from segnext.doctor.dataset import DatasetExamination, class_share, examine_dataset
     from segnext.doctor.examination import examine_machine
-    from segnext.doctor.finding import Finding, State, problem
 except ImportError as error:  # what the doctor itself stands on
     raise SystemExit(f"error: {error}; install the project with its packages: pip install -e .") from None
 

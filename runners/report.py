@@ -18,7 +18,7 @@ from segnext.plots.charts import plot_cost, save
 from segnext.report.collect import Run, collect
 from segnext.report.page import to_html
 from segnext.report.tables import COLUMNS, cost_points, groups, missing, paper_points, to_csv
-from segnext.tracking.dashboard import publish
+from segnext.tracking.wandb_sink import publish_dashboard
 
 _ON_SCREEN = ("run", "seed", "mIoU ss %", "mIoU ms %", "best at", "MACs G", "state")
 
@@ -66,7 +66,7 @@ def _publish(place: str, console: Console) -> None:
     entity, _, project = place.partition("/")
     if not entity or not project:
         raise ConfigError(f"dashboard={place}: write dashboard=ENTITY/PROJECT")
-    console.print(f"dashboard: {publish(entity, project)}")
+    console.print(f"dashboard: {publish_dashboard(entity, project)}")
 
 
 def _compare(config: ReportConfig, console: Console) -> None:

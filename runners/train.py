@@ -15,10 +15,9 @@ from segnext.data.datasets import Dataset, Sample, check_labels
 from segnext.distributed.world import current_world
 from segnext.models.precision import Precision
 from segnext.tracking.images import ValidationImage
-from segnext.tracking.rank_log import RankLog
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import open_session
-from segnext.tracking.tracker import validation_metrics
+from segnext.tracking.tracker import RankLog, validation_metrics
 from segnext.training.training_state import evaluated
 from segnext.weights.checkpoint import CheckpointInfo
 

@@ -30,16 +30,14 @@ from segnext.evaluation.inference import InferenceSettings
 from segnext.models.precision import Precision
 from segnext.models.tensor_shapes import tensor_shapes
 from segnext.tracking.console import ProgressDisplay
-from segnext.tracking.mirror import Sink
+from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
-from segnext.tracking.tensorboard_sink import TensorBoardSink
 from segnext.tracking.tracker import Tracker, git_revision
 from segnext.tracking.wandb_sink import WandbSink
 from segnext.training.lr_schedule import Intervals, LearningRate
 from segnext.training.training_state import find_run
-from segnext.weights.arrays import ArrayModel
 from segnext.weights.checkpoint import find_checkpoint
-from segnext.weights.loading import load_weights
+from segnext.weights.loading import ArrayModel, load_weights
 from segnext.weights.zoo import PREFIX, locate
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from segnext.benchmark.operators import OperatorKind
-from segnext.benchmark.probes import Machine
-from segnext.benchmark.timing import Timing
+from segnext.benchmark.measuring import Timing
+from segnext.benchmark.profiling import Machine, OperatorKind
 
 __all__ = ["Row", "operators_table", "results_table"]
 

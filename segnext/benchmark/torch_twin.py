@@ -1,75 +1,305 @@
-"""Our end of the process in which PyTorch runs the same network."""
+"""SegNeXt in plain PyTorch: the rival of the benchmark and a second witness of parity. Never imported beside Jittor.
+
+Module names are the official ones, so ``load_state_dict`` takes official checkpoints and our ``.pth`` files.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from typing import Any
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
 
-from segnext.benchmark.torch_python import package_environment, torch_interpreter
-from segnext.errors import BackendError
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-__all__ = ["TorchTwin", "default_settings"]
+from segnext.benchmark.measuring import forget_peak, peak_bytes
+from segnext.models.variants import Variant, get_variant
+
+__all__ = ["SegNeXt"]
 
 
-def default_settings(device: str) -> list[str]:
-    """How PyTorch is run beside us: plain, and what makes it fast on this kind of device."""
-    return ["eager", "tf32", "bf16", "compile"] if device == "cuda" else ["eager", "channels_last"]
+class SegNeXt(nn.Module):
+    """Normalised images (B,3,H,W) to logits (B, num_classes, ⌈H/8⌉, ⌈W/8⌉)."""
+
+    def __init__(
+        self, variant: Variant, *, num_classes: int, drop_path: float | None = None, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.backbone = MSCAN(variant, variant.drop_path if drop_path is None else drop_path)
+        self.decode_head = LightHamHead(variant, num_classes, dropout)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.decode_head(self.backbone(images)[1:])
 
 
-class TorchTwin:
-    """A context manager around the process; it waits idly while we are timed.
+class MSCAN(nn.Module):
+    def __init__(self, variant: Variant, drop_path: float) -> None:
+        super().__init__()
+        rates = iter(torch.linspace(0, drop_path, sum(variant.depths)).tolist())
+        channels_in = 3
+        for i, (channels, depth, ratio) in enumerate(
+            zip(variant.embed_dims, variant.depths, variant.mlp_ratios, strict=True), start=1
+        ):
+            setattr(self, f"patch_embed{i}", Stem(channels) if i == 1 else PatchEmbed(channels_in, channels))
+            setattr(self, f"block{i}", nn.ModuleList([Block(channels, ratio, next(rates)) for _ in range(depth)]))
+            setattr(self, f"norm{i}", nn.LayerNorm(channels))
+            channels_in = channels
 
-    Raises:
-        ConfigError: PyTorch is nowhere.
-        BackendError: the process failed; the message is PyTorch's.
-    """
+    def forward(self, x: Tensor) -> list[Tensor]:
+        outputs = []
+        for i in range(1, 5):
+            x = getattr(self, f"patch_embed{i}")(x)
+            for block in getattr(self, f"block{i}"):
+                x = block(x)
+            x = getattr(self, f"norm{i}")(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
+            outputs.append(x)
+        return outputs
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [torch_interpreter(), "-m", "segnext.benchmark.torch_worker"],
-            env=package_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+
+class Stem(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.Conv2d(3, channels // 2, 3, stride=2, padding=1),
+            nn.BatchNorm2d(channels // 2),
+            nn.GELU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1),
+            nn.BatchNorm2d(channels),
         )
-        self.peak_bytes = 0
 
-    def prepare(self, **workload: Any) -> dict[str, Any]:
-        """Builds the workload (see ``torch_worker.Worker.prepare``); returns PyTorch's version and threads."""
-        self.peak_bytes = 0
-        return self._ask("prepare", workload)
+    def forward(self, x: Tensor) -> Any:
+        return self.proj(x)
 
-    def run(self) -> float:
-        """Seconds of one call of the prepared workload."""
-        answer = self._ask("run", {})
-        self.peak_bytes = int(answer["peak_bytes"])
-        return float(answer["seconds"])
 
-    def _ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+class PatchEmbed(nn.Module):
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.norm(self.proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int, mlp_ratio: int, drop_path: float) -> None:
+        super().__init__()
+        self.layer_scale_1 = nn.Parameter(torch.full((channels,), 1e-2))
+        self.layer_scale_2 = nn.Parameter(torch.full((channels,), 1e-2))
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.attn = SpatialAttention(channels)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.mlp = MLP(channels, channels * mlp_ratio)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
+        return x + self.drop(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
+
+    def drop(self, branch: Tensor) -> Tensor:
+        if self.drop_path == 0 or not self.training:
+            return branch
+        keep = 1 - self.drop_path
+        return branch * (torch.rand(len(branch), 1, 1, 1, device=branch.device) < keep) / keep
+
+
+class SpatialAttention(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj_1 = nn.Conv2d(channels, channels, 1)
+        self.spatial_gating_unit = SpatialGatingUnit(channels)
+        self.proj_2 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x)))) + x
+
+
+class SpatialGatingUnit(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv0 = depthwise(channels, 5, 5)
+        self.conv0_1, self.conv0_2 = depthwise(channels, 1, 7), depthwise(channels, 7, 1)
+        self.conv1_1, self.conv1_2 = depthwise(channels, 1, 11), depthwise(channels, 11, 1)
+        self.conv2_1, self.conv2_2 = depthwise(channels, 1, 21), depthwise(channels, 21, 1)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        base = self.conv0(x)
+        strips = self.conv0_2(self.conv0_1(base)), self.conv1_2(self.conv1_1(base)), self.conv2_2(self.conv2_1(base))
+        return self.conv3(base + strips[0] + strips[1] + strips[2]) * x
+
+
+class MLP(nn.Module):
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.dwconv = nn.ModuleDict({"dwconv": depthwise(hidden, 3, 3)})
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc2(F.gelu(self.dwconv["dwconv"](self.fc1(x))))
+
+
+class LightHamHead(nn.Module):
+    def __init__(self, variant: Variant, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        width = variant.decoder_channels
+        self.squeeze = conv_norm(sum(variant.embed_dims[1:]), width)
+        self.hamburger = Hamburger(width, variant.nmf_rank)
+        self.align = conv_norm(width, width)
+        self.dropout = nn.Dropout2d(dropout)
+        self.conv_seg = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, stages: list[Tensor]) -> Any:
+        size = stages[0].shape[2:]
+        resized = [F.interpolate(x, size, mode="bilinear", align_corners=False) for x in stages]
+        x = F.relu(self.squeeze(torch.cat(resized, dim=1)))
+        return self.conv_seg(self.dropout(F.relu(self.align(self.hamburger(x)))))
+
+
+class Hamburger(nn.Module):
+    def __init__(self, channels: int, rank: int) -> None:
+        super().__init__()
+        self.ham_in = nn.Sequential()
+        self.ham_in.add_module("conv", nn.Conv2d(channels, channels, 1))
+        self.ham = NMF2D(rank)
+        self.ham_out = conv_norm(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.ham_out(self.ham(F.relu(self.ham_in(x)))))
+
+
+class NMF2D(nn.Module):
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+
+    def draw_bases(self, batch: int, dim: int, rank: int) -> Tensor:
+        return F.normalize(torch.rand(batch, dim, rank), dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        data = x.flatten(2)
+        bases = self.draw_bases(len(x), x.shape[1], self.rank).to(data)
+        coefficients = F.softmax(data.mT @ bases, dim=-1)
+        for _ in range(6 if self.training else 7):
+            coefficients = self.update_coefficients(data, bases, coefficients)
+            bases = bases * (data @ coefficients) / (bases @ (coefficients.mT @ coefficients) + 1e-6)
+        coefficients = self.update_coefficients(data, bases, coefficients)
+        return (bases @ coefficients.mT).view_as(x)
+
+    @staticmethod
+    def update_coefficients(data: Tensor, bases: Tensor, coefficients: Tensor) -> Tensor:
+        return coefficients * (data.mT @ bases) / (coefficients @ (bases.mT @ bases) + 1e-6)
+
+
+def depthwise(channels: int, kh: int, kw: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, (kh, kw), padding=(kh // 2, kw // 2), groups=channels)
+
+
+def conv_norm(channels_in: int, channels: int) -> nn.Sequential:
+    layers = nn.Sequential()
+    layers.add_module("conv", nn.Conv2d(channels_in, channels, 1, bias=False))
+    layers.add_module("gn", nn.GroupNorm(32, channels))
+    return layers
+
+
+class Worker:
+    """Answers ``{"prepare": …}`` by building a workload and ``{"run": {}}`` by timing it once."""
+
+    step: Callable[[], None]
+    device: str
+
+    def prepare(
+        self,
+        *,
+        what: str,
+        setting: str,
+        model: str,
+        num_classes: int,
+        batch: int,
+        crop: Sequence[int],
+        device: str,
+        groups: Sequence[tuple[float, float, Sequence[str]]],
+    ) -> dict[str, Any]:
+        """Builds a training step (``what="train"``) or a prediction.
+
+        Args:
+            setting: eager, channels_last, tf32, bf16 (with channels_last) or compile (the same, compiled).
+            groups: learning rate, weight decay and names of the parameters.
+        """
+        self.device = device
+        torch.backends.cudnn.benchmark = True
+        network = SegNeXt(get_variant(model), num_classes=num_classes).to(device)
+        network.train(what == "train")
+        images = torch.randn(batch, 3, *crop)
+        labels = torch.randint(num_classes, (batch, *crop))
+        if setting in ("channels_last", "bf16", "compile"):
+            network = network.to(memory_format=torch.channels_last)
+            images = images.contiguous(memory_format=torch.channels_last)
+        forward = torch.compile(network) if setting == "compile" else network
+        half = setting in ("bf16", "compile")
+
+        def logits() -> Any:
+            torch.set_float32_matmul_precision("high" if setting == "tf32" else "highest")
+            torch.backends.cudnn.allow_tf32 = setting == "tf32"
+            with torch.autocast(device, torch.bfloat16, enabled=half):
+                output = forward(images.to(device, non_blocking=True)).float()
+            return F.interpolate(output, size=tuple(crop), mode="bilinear", align_corners=False)
+
+        def train() -> None:
+            loss = F.cross_entropy(logits(), labels.to(device), ignore_index=255, reduction="none").mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        def infer() -> None:
+            with torch.no_grad():
+                logits().argmax(1).cpu()
+
+        self.step = infer
+        if what == "train":
+            named = dict(network.named_parameters())
+            optimizer = torch.optim.AdamW(
+                [{"params": [named[n] for n in names], "lr": lr, "weight_decay": decay} for lr, decay, names in groups]
+            )
+            self.step = train
+        forget_peak()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+    def run(self) -> dict[str, Any]:
+        self._wait()
+        start = time.perf_counter()
+        self.step()
+        self._wait()
+        elapsed = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else peak_bytes()
+        return {"seconds": elapsed, "peak_bytes": peak}
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    worker = Worker()
+    for line in requests:
+        ((command, arguments),) = json.loads(line).items()
         try:
-            self._process.stdin.write(json.dumps({command: arguments}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise BackendError(f"PyTorch's process ended with code {self._process.wait()}: its message is above")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise BackendError(f"PyTorch: {answer['error']}")
-        return answer
+            answer = getattr(worker, command)(**arguments)
+        except Exception as error:  # told to the parent, which decides
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
-    def __enter__(self) -> TorchTwin:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+if __name__ == "__main__":
+    # What libraries print goes to the screen's error channel; the answers have a channel of their own.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, channel)

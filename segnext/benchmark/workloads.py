@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from segnext.backend import jt
+from segnext.benchmark.torch_process import package_environment
+from segnext.errors import BackendError
 
-__all__ = ["Inference", "Pipeline", "TrainingStep", "random_batch"]
+__all__ = ["Inference", "Pipeline", "TrainingStep", "random_batch", "seconds_to_first_step"]
 
 
 def random_batch(batch: int, crop: tuple[int, int], num_classes: int) -> tuple[Any, Any]:
@@ -75,3 +82,48 @@ class Pipeline:
         start = time.perf_counter()
         next(self.batches)
         return time.perf_counter() - start
+
+
+def seconds_to_first_step(
+    model: str, *, num_classes: int, batch: int, crop: tuple[int, int], device: str, cold: bool
+) -> float:
+    """Wall time in seconds; ``cold`` starts with an empty compile cache (minutes), else the user's own is used.
+
+    Raises:
+        BackendError: the process failed.
+    """
+    options = json.dumps(
+        {"model": model, "num_classes": num_classes, "batch": batch, "crop": list(crop), "device": device}
+    )
+    with tempfile.TemporaryDirectory() as empty:
+        environment = package_environment()
+        if cold:
+            environment.pop("JITTOR_HOME", None)
+            environment |= {"HOME": empty, "SEGNEXT_HOME": os.path.join(empty, "segnext")}
+        start = time.perf_counter()
+        child = subprocess.run(
+            [sys.executable, "-m", __name__, options], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        elapsed = time.perf_counter() - start
+    if child.returncode != 0:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BackendError(f"the process that measures the start ended with {child.returncode}: {last}")
+    return elapsed
+
+
+def _first_step(model: str, num_classes: int, batch: int, crop: list[int], device: str) -> None:
+    from segnext import backend
+
+    backend.start(device)
+    from segnext.benchmark.workloads import TrainingStep, random_batch
+    from segnext.models.segnext import create_model
+    from segnext.training.optimizer import AdamW, parameter_groups
+
+    network = create_model(model, num_classes=num_classes)
+    parameters = network.parameters_to_train()
+    optimizer = AdamW(parameters, parameter_groups(parameters))
+    TrainingStep(network, optimizer, *random_batch(batch, (crop[0], crop[1]), num_classes))()
+
+
+if __name__ == "__main__":
+    _first_step(**json.loads(sys.argv[1]))

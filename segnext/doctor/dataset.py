@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segnext.doctor.finding import Finding, ok, problem, warning
+from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import DataError
 
 if TYPE_CHECKING:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from segnext.doctor.finding import Finding, State, guarded, ok
+from segnext.doctor import Finding, State, guarded, ok
 from segnext.doctor.machine import (
     check_compiler,
     check_cuda,
+    check_folder,
     check_gpu,
     check_memory,
+    check_mpi,
     check_processor,
 )
-from segnext.doctor.mpi import check_mpi
-from segnext.doctor.packages import check_jittor, check_numpy, check_python, check_requirements
-from segnext.doctor.storage import check_folder
-from segnext.doctor.tracking import check_wandb
+from segnext.doctor.packages import check_jittor, check_numpy, check_python, check_requirements, check_wandb
 from segnext.doctor.trial import TrialResult, check_cache, check_onednn, check_trial, run_trial
 from segnext.files import cache_home
 

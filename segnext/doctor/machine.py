@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -16,15 +17,22 @@ from segnext import backend
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.cuda.pieces import EXTRA, survey
 from segnext.backend.cuda.toolkit import read_toolkit
-from segnext.doctor.finding import Finding, ok, problem, warning
+from segnext.distributed.gpus import find_nccl
+from segnext.distributed.mpirun import mpirun_command, ranks_environment
+from segnext.distributed.world import find_program
+from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import BackendError
 
 __all__ = [
     "check_compiler",
     "check_cuda",
+    "check_folder",
     "check_gpu",
     "check_memory",
+    "check_mpi",
     "check_processor",
+    "jittor_home",
+    "size",
 ]
 
 _GB = 1e9
@@ -178,3 +186,85 @@ def _cudnn_version(cuda_home: Path) -> str | None:
         if all(parts):
             return ".".join(part[1] for part in parts if part)
     return None
+
+
+_LOW, _TOO_LOW = 5 * _GB, 0.5 * _GB
+
+
+def check_folder(topic: str, folder: str | Path) -> Finding:
+    """Whether ``folder`` can be made or written, and how much space its disk has."""
+    place = Path(folder).expanduser().absolute()
+    existing = next(path for path in (place, *place.parents) if path.exists())
+    if not existing.is_dir():
+        return problem(topic, f"{existing} is no folder", "move that file away, or choose another folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return problem(topic, f"{existing} cannot be written", "choose another folder, or correct its permissions")
+    free = shutil.disk_usage(existing).free
+    text = f"{free / _GB:.1f} GB free in {place}"
+    if free < _TOO_LOW:
+        return problem(topic, text, "free some space: runs and compiled operators do not fit")
+    if free < _LOW:
+        return warning(topic, text, "free some space: a run of a large model takes about 1 GB")
+    return ok(topic, text)
+
+
+def jittor_home() -> Path:
+    """The folder in which Jittor keeps what it compiles, unless its own configuration file says otherwise."""
+    return Path(os.environ.get("JITTOR_HOME") or Path.home()) / ".cache" / "jittor"
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files below ``folder``; those that vanish meanwhile are left out."""
+    total = 0
+    for path, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+_CURE = "pip install 'segnext-jittor[mpi]'"
+_SUM = "from mpi4py import MPI; print('sum', MPI.COMM_WORLD.allreduce(1), flush=True)"
+_SECONDS = 30
+
+
+def check_mpi() -> Finding:
+    """Lets two ranks add two numbers, if Open MPI is installed."""
+    programs = {name: _path(name) for name in ("mpicc", "mpirun")}
+    if not any(programs.values()):
+        return ok("MPI", "not installed (needed for several GPUs only)")
+    for name, path in programs.items():
+        if path is None:
+            return warning("MPI", f"{name} is missing beside the other programs of Open MPI", _CURE)
+    version = re.search(r"\d+\.\d+[.\d]*", _run([str(programs["mpirun"]), "--version"]))
+    title = f"Open MPI {version[0] if version else 'of unknown version'} ({programs['mpirun']})"
+    if importlib.util.find_spec("mpi4py") is None:
+        return warning("MPI", f"{title} without mpi4py", _CURE)
+    answer = _run(mpirun_command([sys.executable, "-c", _SUM], 2))
+    if answer.count("sum 2") != 2:
+        last = (answer.strip().splitlines() or ["no answer"])[-1]
+        cure = f"mpi4py and mpirun may be of different MPIs: {_CURE} into an environment of its own"
+        return problem("MPI", f"{title}: two ranks do not find each other ({last})", cure)
+    nccl = "NCCL between GPUs" if find_nccl() else "no NCCL: GPUs would talk through the processor's memory"
+    return ok("MPI", f"{title}: two ranks have talked; {nccl}")
+
+
+def _path(name: str) -> str | None:
+    try:
+        return find_program(name)
+    except BackendError:
+        return None
+
+
+def _run(command: list[str]) -> str:
+    """What a program prints, errors included; empty where it can't be run."""
+    try:
+        done = subprocess.run(
+            command, env=ranks_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
 from segnext.backend import JITTOR_VERSION
-from segnext.doctor.finding import Finding, ok, problem, warning
+from segnext.doctor import Finding, ok, problem, warning
 
-__all__ = ["check_jittor", "check_numpy", "check_python", "check_requirements"]
+__all__ = ["check_jittor", "check_numpy", "check_python", "check_requirements", "check_wandb"]
 
 _OLDEST, _TOO_NEW = (3, 10), (3, 13)
 _DISTRIBUTION = "segnext-jittor"
@@ -86,3 +88,33 @@ def _requirements() -> list[str] | None:
         dependencies = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
         return [str(line) for line in dependencies]
     return None
+
+
+def check_wandb() -> Finding:
+    """The mode that ``tracking.wandb=auto`` takes, and the server's answer where that is online."""
+    try:
+        version = importlib.metadata.version("wandb")
+    except importlib.metadata.PackageNotFoundError:
+        return problem("W&B", "not installed", "pip install wandb, or train with tracking=none")
+    asked = os.environ.get("WANDB_MODE")
+    if asked in ("offline", "disabled"):
+        return ok("W&B", f"{asked} (WANDB_MODE), version {version}")
+    wandb = importlib.import_module("wandb")
+    wandb.setup(settings=wandb.Settings(silent=True))
+    if not wandb.login(prompt=False, verify=False):
+        text = f"offline: no API key, so runs are kept for `wandb sync`; version {version}"
+        if asked == "online":
+            return warning("W&B", text, "wandb login")
+        return ok("W&B", f"{text} (for online: `wandb login`)")
+    return _answer(str(wandb.setup().settings.base_url), version)
+
+
+def _answer(server: str, version: str) -> Finding:
+    import requests
+
+    try:
+        requests.head(server, timeout=5)
+    except requests.RequestException:
+        text = f"{server} does not answer: runs are kept offline, each after a minute's wait"
+        return warning("W&B", text, "WANDB_MODE=offline saves the wait; `wandb sync` uploads later")
+    return ok("W&B", f"online, {server}, version {version}")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from segnext import backend
-from segnext.doctor.finding import Finding, ok, problem, warning
-from segnext.doctor.storage import jittor_home, size
+from segnext.doctor import Finding, ok, problem, warning
+from segnext.doctor.machine import jittor_home, size
 from segnext.errors import SegNeXtError
 from segnext.files import cache_home
 

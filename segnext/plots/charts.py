@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from segnext.tracking.events import Event
-
-__all__ = ["COLOURS", "Point", "pareto_front", "plot_confusion", "plot_cost", "plot_curves", "plot_scores", "save"]
+__all__ = [
+    "COLOURS",
+    "Point",
+    "Series",
+    "pareto_front",
+    "plot_confusion",
+    "plot_cost",
+    "plot_curves",
+    "plot_scores",
+    "save",
+]
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 _GREY = "#8a8a8a"
 _MARKERS = "osD^vP"
+
+
+Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Iterations and values, equally long."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +57,12 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def plot_curves(events: Sequence[Event], *, title: str = "") -> Figure:
-    """Loss, learning rate and mIoU (per cent) over the iterations, one below the other.
+def plot_curves(*, loss: Series, rate: Series, miou: Series, title: str = "") -> Figure:
+    """Loss, learning rate and mIoU (fractions in, per cent shown) over the iterations, one below the other.
 
     Raises:
         DataError: nothing has been logged yet.
     """
-    from segnext.tracking.events import series
-
-    loss, rate, miou = (series(events, name) for name in ("train/loss", "train/lr", "val/mIoU"))
     if not any(len(values) for _, values in (loss, rate, miou)):
         raise DataError("there is nothing to draw: no loss, rate or mIoU has been logged yet")
     figure = _figure(8, 7)
@@ -95,6 +104,35 @@ def plot_curves(events: Sequence[Event], *, title: str = "") -> Figure:
         bottom.annotate("no evaluation yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
     for axis in axes:
         _tidy(axis)
+    return figure
+
+
+def plot_scores(curves: Mapping[str, Series], *, title: str = "") -> Figure:
+    """mIoU (fractions in, per cent shown) of several runs over the iterations; ``curves`` maps label → (x, y)."""
+    figure = _figure(8, 4.5)
+    axis: Axes = figure.subplots()
+    for place, (label, (iterations, miou)) in enumerate(curves.items()):
+        if len(miou):
+            style = ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
+            axis.plot(
+                iterations,
+                100 * miou,
+                color=COLOURS[place % len(COLOURS)],
+                ls=style,
+                lw=2,
+                marker="o",
+                ms=3,
+                label=label,
+            )
+    axis.set_xlabel("iteration")
+    axis.set_ylabel("validation mIoU, %")
+    axis.set_title(title)
+    if axis.lines:
+        axis.set_ylim(bottom=0)
+        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    else:
+        axis.annotate("no evaluation yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
+    _tidy(axis)
     return figure
 
 
@@ -253,32 +291,3 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _short(name: str, length: int) -> str:
     name = name.strip()
     return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def plot_scores(curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]], *, title: str = "") -> Figure:
-    """mIoU (fractions in, per cent shown) of several runs over the iterations; ``curves`` maps label → (x, y)."""
-    figure = _figure(8, 4.5)
-    axis: Axes = figure.subplots()
-    for place, (label, (iterations, miou)) in enumerate(curves.items()):
-        if len(miou):
-            style = ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
-            axis.plot(
-                iterations,
-                100 * miou,
-                color=COLOURS[place % len(COLOURS)],
-                ls=style,
-                lw=2,
-                marker="o",
-                ms=3,
-                label=label,
-            )
-    axis.set_xlabel("iteration")
-    axis.set_ylabel("validation mIoU, %")
-    axis.set_title(title)
-    if axis.lines:
-        axis.set_ylim(bottom=0)
-        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    else:
-        axis.annotate("no evaluation yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
-    _tidy(axis)
-    return figure

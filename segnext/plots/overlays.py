@@ -1,7 +1,7 @@
 """Pictures of labels: palette PNGs, overlays, legends, and an image beside its true and predicted labels.
 
 Images are (H, W, 3) uint8 RGB, labels (H, W) integers, palettes (K, 3) uint8 RGB; labels outside 0…K-1 (255 = ignore)
-stay uncoloured. Nothing here opens a window; curves and charts are in ``figures.py``.
+stay uncoloured. Nothing here opens a window; curves and charts are in ``charts.py``.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from segnext.plots.charts import plot_cost, plot_curves, plot_scores
+from segnext.plots.charts import plot_cost, plot_scores
 from segnext.report.collect import Run
 from segnext.report.tables import COLUMNS, Group, cost_points, groups, missing, paper_points
 from segnext.tracking.events import series
-from segnext.tracking.plots import sample_pictures
+from segnext.tracking.images import curves_figure, sample_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,7 +161,7 @@ def _details(run: Run) -> str:
     if run.error:
         parts.append(f"<p><strong>{escape(run.state)}</strong>: {escape(run.error)}</p>")
     if any(event.metrics for event in run.events):
-        parts.append(_chart(plot_curves(run.events), f"curves of {run.name}"))
+        parts.append(_chart(curves_figure(run.events), f"curves of {run.name}"))
     else:
         parts.append('<p class="note">Nothing has been logged yet.</p>')
     parts += _samples(run)

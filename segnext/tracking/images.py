@@ -1,15 +1,17 @@
-"""Validation images with their true and predicted labels, kept in the run folder.
+"""What a run leaves to look at: its curves, and validation images with their true and predicted labels.
 
+``curves.png`` shows loss, rate and mIoU; ``samples/`` the images side by side with their labels in colour.
 One folder per image, ``images/<name>/``: ``image.jpg`` and ``truth.png`` once, ``prediction_<iteration>.png`` at each
 evaluation. Labels are palette PNGs holding the class numbers. Long sides are brought down to 1024 pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import cv2
@@ -17,12 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segnext.plots.overlays import label_png
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+from segnext.errors import DataError
+from segnext.plots.charts import plot_curves, save
+from segnext.plots.overlays import label_png, side_by_side
+from segnext.tracking.events import Event, series
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["StoredImage", "ValidationImage", "store_images"]
+__all__ = ["StoredImage", "ValidationImage", "curves_figure", "sample_pictures", "store_images", "write_pictures"]
 
 _LONG_SIDE = 1024
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,3 +98,59 @@ def _store(folder: RunFolder, image: ValidationImage, iteration: int, palette: N
         label_png(image.truth, palette).save(truth)
     label_png(image.prediction.astype(np.uint8), palette).save(prediction)
     return StoredImage(image.name, *(str(p.relative_to(folder.path)) for p in (photo, truth, prediction)))
+
+
+def sample_pictures(
+    folder: RunFolder, events: Sequence[Event], *, best_iteration: int | None, panel_width: int = 480
+) -> Iterator[tuple[str, Image.Image | None]]:
+    """Name and picture of each validation image kept at ``best_iteration``, else at the last evaluation.
+
+    The picture is None where a file of the image is missing.
+    """
+    kept = [event for event in events if event.kind == "images"]
+    if not kept:
+        return
+    event = next((e for e in kept if e.iteration == best_iteration), kept[-1])
+    names, palette = folder.read_classes()
+    for record in event.extra.get("images", []):
+        try:
+            sample = StoredImage(**record).load(folder)
+        except (OSError, TypeError):
+            yield str(record.get("name", record)), None
+            continue
+        title = f"{sample.name}, iteration {event.iteration}"
+        yield (
+            sample.name,
+            side_by_side(
+                sample.image,
+                sample.truth,
+                sample.prediction,
+                names=names,
+                palette=palette,
+                title=title,
+                panel_width=panel_width,
+            ),
+        )
+
+
+def curves_figure(events: Sequence[Event], *, title: str = "") -> Figure:
+    """Loss, learning rate and mIoU of a run; raises DataError when nothing has been logged yet."""
+    loss, rate, miou = (series(events, name) for name in ("train/loss", "train/lr", "val/mIoU"))
+    return plot_curves(loss=loss, rate=rate, miou=miou, title=title)
+
+
+def write_pictures(folder: RunFolder, events: Sequence[Event], *, best_iteration: int | None) -> None:
+    """Writes the curves and samples of a run that has ended; what cannot be drawn costs a warning, never the run."""
+    try:
+        save(curves_figure(events, title=folder.name), folder.curves)
+    except DataError:
+        return  # it ended before it had logged anything
+    except Exception as error:
+        logger.warning("cannot draw %s: %s", folder.curves, error)
+    try:
+        for name, picture in sample_pictures(folder, events, best_iteration=best_iteration):
+            if picture is not None:
+                folder.samples.mkdir(exist_ok=True)
+                picture.save(folder.samples / f"{quote(name, safe=' ')}.png")
+    except Exception as error:
+        logger.warning("cannot draw the samples in %s: %s", folder.samples, error)

@@ -8,23 +8,23 @@ import os
 import platform
 import socket
 import subprocess
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, SupportsFloat
+from typing import IO, Any, Protocol, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnext.tracking.events import Event, EventLog, read_events
-from segnext.tracking.images import ValidationImage, store_images
-from segnext.tracking.mirror import Mirror, Sink
-from segnext.tracking.plots import write_pictures
+from segnext.tracking.images import ValidationImage, store_images, write_pictures
+from segnext.tracking.mirrors import Mirror, Sink
 from segnext.tracking.run_folder import RunFolder, State
 
-__all__ = ["Display", "Tracker", "git_revision", "validation_metrics"]
+__all__ = ["Display", "RankLog", "Tracker", "git_revision", "validation_metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -227,3 +227,40 @@ class Tracker:
             figures |= {"mIoU": miou, "mAcc": event.metrics.get("val/mAcc"), "aAcc": event.metrics.get("val/aAcc")}
             if not math.isnan(miou) and miou > figures.get("best_mIoU", -1.0):
                 figures |= {"best_mIoU": miou, "best_iteration": event.iteration}
+
+
+class RankLog:
+    """Writes a line per record to ``log``; has the methods of ``Tracker`` that a training calls."""
+
+    figures: dict[str, Any]
+
+    def __init__(self, log: IO[str]) -> None:
+        self._log = log
+        self.figures = {}
+
+    def __enter__(self) -> RankLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish("finished")
+
+    def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        figures = {name: value for name, value in metrics.items() if not name.startswith("val/IoU/")}
+        self.note(
+            f"iteration {iteration}  " + "  ".join(f"{name} {float(value):.6g}" for name, value in figures.items())
+        )
+
+    def note(self, text: str) -> None:
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self._log, flush=True)
+
+    def finish(self, state: State, *, error: str | None = None, exit_reason: str | None = None) -> None:
+        self.note(" ".join(filter(None, [state, error, exit_reason])))
+
+    def summary(self, figures: Mapping[str, Any]) -> None:
+        """Rank 0 records it."""
+
+    def images(self, iteration: int, images: Sequence[ValidationImage]) -> None:
+        """Rank 0 keeps them."""

@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror of the event log.
+"""Weights & Biases as a mirror of the event log, and the dashboard over a project's runs.
 
 Without an API key, or when the server cannot be reached, the run is kept offline inside the run folder, for
 ``wandb sync`` later. The run's id is stored in the run folder (``wandb.json``), so that a resumed run goes on under the
@@ -20,16 +20,17 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import strict_json, write_atomically
 from segnext.tracking.events import Event, all_events, read_events
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import RunFolder, State
 
-__all__ = ["Mode", "WandbSink", "replay"]
+__all__ = ["Mode", "WandbSink", "build_dashboard", "publish_dashboard", "replay"]
 
 logger = logging.getLogger(__name__)
 
@@ -259,3 +260,79 @@ def replay(folder: RunFolder, **settings: Any) -> Path:
     place = Path(sink._run.settings.sync_dir)
     sink.finish(status.state if status is not None else "finished")
     return place
+
+
+if TYPE_CHECKING:
+    from wandb_workspaces.workspaces import Workspace
+
+
+_DASHBOARD = "SegNeXt"
+
+
+def build_dashboard(entity: str, project: str) -> Workspace:
+    """The workspace: mIoU against FLOPs, best mIoU, curves by model and by run; needs no account and no network.
+
+    Raises:
+        ConfigError: wandb-workspaces is not installed.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as panels
+        import wandb_workspaces.workspaces as workspaces
+    except ImportError as error:
+        raise ConfigError("the dashboard needs wandb-workspaces: pip install '.[dashboard]'") from error
+
+    def curve(metric: str, title: str, **options: Any) -> Any:
+        return panels.LinePlot(title=title, x="iteration", y=[metric], title_x="iteration", **options)
+
+    by_model: dict[str, Any] = {
+        "groupby": "config.model.name",
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "stddev",
+    }
+    comparison = [
+        panels.ScatterPlot(
+            title="best mIoU (fraction) against FLOPs (multiply-accumulates)",
+            x=panels.SummaryMetric("flops"),
+            y=panels.SummaryMetric("best_mIoU"),
+            log_x=True,
+        ),
+        panels.BarPlot(title="best mIoU by model, mean ± sd", metrics=["best_mIoU"], **by_model),
+        panels.BarPlot(title="best mIoU by run", metrics=["best_mIoU"]),
+    ]
+    curves = [
+        curve("val/mIoU", "validation mIoU by model, mean ± sd", **by_model),
+        curve("val/mIoU", "validation mIoU by run"),
+        curve("train/loss", "loss", smoothing_type="exponentialTimeWeighted", smoothing_factor=0.8),
+        curve("train/lr", "learning rate"),
+        curve("train/images_per_second", "images per second"),
+    ]
+    pictures = [panels.MediaBrowser(title="image, truth and prediction", media_keys=["val/images"])]
+    return workspaces.Workspace(
+        entity=entity,
+        project=project,
+        name=_DASHBOARD,
+        sections=[
+            workspaces.Section(name="Comparison", panels=comparison, is_open=True),
+            workspaces.Section(name="Curves", panels=curves, is_open=True),
+            workspaces.Section(name="Samples", panels=pictures, is_open=True),
+        ],
+        settings=workspaces.WorkspaceSettings(x_axis="iteration"),
+    )
+
+
+def publish_dashboard(entity: str, project: str) -> str:
+    """Saves the workspace as a new view of the project and returns its address; needs a W&B account.
+
+    Raises:
+        ConfigError: wandb-workspaces is not installed.
+        SegNeXtError: W&B does not take it.
+    """
+    workspace = build_dashboard(entity, project)
+    try:
+        workspace.save()
+    except Exception as error:
+        raise SegNeXtError(
+            f"W&B does not take the dashboard for {entity}/{project} ({error}): "
+            "check `wandb login`, the network, and that the project exists"
+        ) from error
+    return str(workspace.url)

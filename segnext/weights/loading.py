@@ -18,7 +18,7 @@ from segnext.weights.file_formats import open_container
 from segnext.weights.key_format import Adapted, to_official, unwrap
 from segnext.weights.lazy_arrays import StoredArray
 
-__all__ = ["HasTensors", "LoadReport", "load_weights", "read_weights"]
+__all__ = ["ArrayModel", "HasTensors", "LoadReport", "load_weights", "read_weights"]
 
 Shape = tuple[int, ...]
 
@@ -211,3 +211,30 @@ def _cure(report: LoadReport, offered: Mapping[str, StoredArray], targets: Mappi
 
 def _tensors(count: int) -> str:
     return f"{count} tensor" if count == 1 else f"{count} tensors"
+
+
+class ArrayModel:
+    """Named float32 arrays of given shapes, which ``load_weights`` fills and ``save_weights`` writes.
+
+    ``arrays`` holds them by name once they were loaded; before, a name is absent.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.arrays: dict[str, npt.NDArray[np.float32]] = {}
+        self._slots = {name: _Slot(name, tuple(shape), self.arrays) for name, shape in shapes.items()}
+
+    def tensors(self) -> dict[str, Any]:
+        """Returns official name -> slot with ``shape``, ``dtype`` and ``assign``, like a model's variables."""
+        return dict(self._slots)
+
+
+class _Slot:
+    dtype = "float32"
+
+    def __init__(self, name: str, shape: tuple[int, ...], arrays: dict[str, npt.NDArray[np.float32]]) -> None:
+        self.shape = shape
+        self._name = name
+        self._arrays = arrays
+
+    def assign(self, array: npt.NDArray[np.float32]) -> None:
+        self._arrays[self._name] = array

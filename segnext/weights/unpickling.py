@@ -2,7 +2,7 @@
 
 A pickle is a program that may call any function it can name. Here a name never leads to the real thing: the few
 names that weights files need resolve to functions of this module, which check their arguments and build plain data
-or the descriptions of ``stored.py``; every other name is refused before anything was called. The numbers of arrays
+or the descriptions of ``lazy_arrays.py``; every other name is refused before anything was called. The numbers of arrays
 are read when asked for, so that the optimizer state in a training checkpoint costs nothing.
 """
 

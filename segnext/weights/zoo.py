@@ -8,14 +8,32 @@ is checked against that.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from segnext.errors import WeightsError
-from segnext.weights.download import Download, check, fetch
+import pooch
+import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-__all__ = ["PREFIX", "ZOO", "ZooEntry", "ZooFile", "cache_folder", "locate"]
+from segnext.errors import WeightsError
+from segnext.files import FileLock
+
+__all__ = ["PREFIX", "ZOO", "Download", "ZooEntry", "ZooFile", "cache_folder", "check", "fetch", "locate", "pin"]
 
 PREFIX = "zoo:"
 
@@ -128,3 +146,205 @@ def _by_hand(name: str, entry: ZooEntry, folder: Path, failures: list[str]) -> s
     if entry.is_backbone:
         lines.append("  or train from scratch with model.pretrained=null")
     return "\n".join(lines)
+
+
+_CHUNK = 1 << 18
+_TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of data
+
+
+@dataclass(frozen=True)
+class Download:
+    """From ``url`` to the file ``target``; what arrived so far lies beside it as ``NAME.part``."""
+
+    url: str
+    target: Path
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(self.target.name + ".part")
+
+    @property
+    def version(self) -> Path:
+        """Notes which version of the file the part belongs to, as the server told (ETag or date)."""
+        return self.target.with_name(self.target.name + ".part.version")
+
+
+class _BrokenOffError(Exception):
+    """The connection ended early; trying again goes on from there."""
+
+
+def fetch(
+    download: Download,
+    *,
+    attempts: int = 4,
+    wait: Callable[[float], None] | None = None,
+    progress: bool | None = None,
+) -> None:
+    """Downloads a file, or the rest of it. Several processes may ask for one file: one fetches, the others wait.
+
+    Args:
+        download: from where to where.
+        attempts: before giving up; attempts that received something do not count.
+        wait: called with the seconds between attempts, instead of sleeping.
+        progress: show a bar on the terminal; None does when standard error is one.
+
+    Raises:
+        WeightsError: the address is wrong (404 …) or the network does not work; what arrived is kept.
+    """
+    try:
+        download.target.parent.mkdir(parents=True, exist_ok=True)
+        lock = download.target.with_name(f".{download.target.name}.lock")
+        with FileLock.wait(lock), _bar(download.target.name, progress) as advance:
+            failed = 0
+            while not download.target.exists():
+                before = _size(download.part)
+                try:
+                    _attempt(download, advance)
+                except (_BrokenOffError, requests.ConnectionError, requests.Timeout) as error:
+                    failed = 0 if _size(download.part) > before else failed + 1
+                    if failed >= attempts:
+                        reason = f"no connection after {attempts} attempts ({_brief(error)})"
+                        raise WeightsError(f"{download.url}: {reason}") from error
+                    (wait or time.sleep)(min(2.0 ** (failed - 1), 30.0))
+    except requests.RequestException as error:
+        raise WeightsError(f"{download.url}: {error}") from error
+    except OSError as error:  # requests' own errors are among these, and came before
+        folder = download.target.parent
+        raise WeightsError(f"{folder} cannot be written ({error.strerror}): set SEGNEXT_HOME to another") from error
+
+
+def pin(path: Path, *, source: str) -> None:
+    """Notes the SHA-256 of a file that is trusted from now on, in ``NAME.sha256.json`` beside it."""
+    record = {"sha256": _sha256(path), "bytes": path.stat().st_size, "source": source}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.json")
+    try:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(temporary, _record(path))
+    except OSError:  # a cache shared read-only is used without a record
+        temporary.unlink(missing_ok=True)
+
+
+def check(path: Path, *, source: str) -> None:
+    """Compares a file with its pinned SHA-256; one without a record (put there by hand) is pinned now.
+
+    Raises:
+        WeightsError: the file has changed since.
+    """
+    try:
+        pinned = json.loads(_record(path).read_text())["sha256"]
+    except FileNotFoundError:
+        pin(path, source=source)
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{_record(path)} is damaged: delete it to trust {path.name} as it is now") from error
+    found = _sha256(path)
+    if found != pinned:
+        raise WeightsError(
+            f"{path} has changed since its first use (SHA-256 {found[:12]}…, pinned was {pinned[:12]}…): delete it to "
+            f"download it again, or, if the new one is right, delete {_record(path).name} beside it"
+        )
+
+
+def _attempt(download: Download, advance: Callable[[int, int | None], None]) -> None:
+    """One request for what is missing; moves the part to its place when it is whole."""
+    offset = _size(download.part)
+    headers = {"Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+        if version := _read_version(download):
+            headers["If-Range"] = version  # another version is sent whole
+    with requests.get(download.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            if offset == _total(response):  # broke off between the last byte and the rename
+                _complete(download)
+                return
+            download.part.unlink()
+            raise _BrokenOffError("the part kept does not belong to the file, starting again")
+        if response.status_code >= 500:
+            raise _BrokenOffError(f"the server answers {response.status_code}")
+        response.raise_for_status()
+        if "text/html" in response.headers.get("Content-Type", ""):
+            raise requests.RequestException("a web page came instead of the file")
+        resumed = response.status_code == requests.codes.partial_content
+        if not resumed:
+            offset = 0
+            _write_version(download, response)
+        total = _total(response)
+        advance(offset, total)
+        response.raw.enforce_content_length = False  # keep the last bytes before a break; sizes are compared below
+        with download.part.open("ab" if resumed else "wb") as file:
+            try:
+                for chunk in response.iter_content(_CHUNK):
+                    file.write(chunk)
+                    advance(file.tell(), total)
+            except (requests.exceptions.ChunkedEncodingError, requests.ConnectionError) as error:
+                raise _BrokenOffError(str(error)) from error
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+    if total is not None and size != total:
+        raise _BrokenOffError(f"received {size} of {total} bytes")
+    _complete(download)
+
+
+def _brief(error: Exception) -> str:
+    """The innermost reason; requests wraps it in the reports of two other libraries."""
+    inner = error.args[0] if error.args else error
+    reason = getattr(inner, "reason", inner)
+    return str(reason).rsplit("): ", 1)[-1] if "Connection" in str(reason) else str(reason)
+
+
+def _complete(download: Download) -> None:
+    os.replace(download.part, download.target)
+    download.version.unlink(missing_ok=True)
+
+
+def _total(response: requests.Response) -> int | None:
+    """The size of the whole file, if the server tells it."""
+    match = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+    if match:
+        return int(match.group(1))
+    length = response.headers.get("Content-Length")
+    return int(length) if length and response.status_code == requests.codes.ok else None
+
+
+def _read_version(download: Download) -> str | None:
+    return download.version.read_text() if download.version.exists() else None
+
+
+def _write_version(download: Download, response: requests.Response) -> None:
+    etag = response.headers.get("ETag", "")
+    version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+    if version:
+        download.version.write_text(version)
+    else:
+        download.version.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _bar(name: str, progress: bool | None) -> Iterator[Callable[[int, int | None], None]]:
+    """Yields a function that takes (bytes so far, bytes in all) and shows them."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    shown = sys.stderr.isatty() if progress is None else progress
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256.json")
+
+
+def _sha256(path: Path) -> str:
+    digest: str = pooch.file_hash(str(path), alg="sha256")
+    return digest
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -6,10 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from segnext.benchmark.operators import OperatorKind, kind_of
-from segnext.benchmark.probes import Machine
+from segnext.benchmark.measuring import Timing
+from segnext.benchmark.profiling import Machine, OperatorKind, kind_of
 from segnext.benchmark.results import Row, operators_table, results_table
-from segnext.benchmark.timing import Timing
 from segnext.files import strict_json
 
 MACHINE = Machine(bytes_per_second=10e9, macs_per_second=40e9)

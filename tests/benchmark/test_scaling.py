@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from segnext.benchmark.scaling import InStep, contestants, scaling
-from segnext.benchmark.timing import Timing
+from segnext.benchmark.measuring import Timing
+from segnext.benchmark.session import InStep, contestants, scaling
 from segnext.distributed.communicator import Communicator
 from segnext.distributed.world import World
 

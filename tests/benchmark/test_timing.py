@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segnext.benchmark.memory import forget_peak, peak_bytes
-from segnext.benchmark.timing import Timing, take_turns
+from segnext.benchmark.measuring import Timing, forget_peak, peak_bytes, take_turns
 
 
 def test_contestants_run_in_turns_and_warm_up_rounds_do_not_count() -> None:

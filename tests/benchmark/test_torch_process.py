@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from segnext.benchmark.torch_python import torch_interpreter
-from segnext.benchmark.torch_twin import TorchTwin
+from segnext.benchmark.torch_process import TorchTwin, torch_interpreter
 from segnext.errors import BackendError, ConfigError
 from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 
@@ -21,7 +20,7 @@ def test_a_missing_interpreter_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_interpreter_without_pytorch_ends_with_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGNEXT_TORCH_PYTHON", sys.executable)
     monkeypatch.setenv("PYTHONNOUSERSITE", "1")
-    monkeypatch.setattr("segnext.benchmark.torch_twin.package_environment", dict)  # the child finds no segnext
+    monkeypatch.setattr("segnext.benchmark.torch_process.package_environment", dict)  # the child finds no segnext
     with TorchTwin() as twin, pytest.raises(BackendError, match="ended with code 1"):
         twin.prepare(what="inference", setting="eager", groups=[], **WORKLOAD)
 

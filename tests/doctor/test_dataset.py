@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from segnext.data.creation import create_dataset
+from segnext.doctor import State
 from segnext.doctor.dataset import DatasetExamination, class_share, examine_dataset
-from segnext.doctor.finding import State
 from segnext.errors import ConfigError
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from segnext.doctor import examination
+from segnext.doctor import Finding, State, examination, problem
 from segnext.doctor.examination import examine_machine
-from segnext.doctor.finding import Finding, State, problem
 
 
 def fail() -> Finding:

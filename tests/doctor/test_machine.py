@@ -9,8 +9,7 @@ import pytest
 
 from segnext import backend
 from segnext.backend.cuda.pieces import survey
-from segnext.doctor import machine
-from segnext.doctor.finding import State
+from segnext.doctor import State, machine
 from segnext.errors import BackendError
 from tests.backend.cuda.simulated import add_wheels
 

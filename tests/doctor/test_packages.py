@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from segnext.doctor import packages
-from segnext.doctor.finding import State
+from segnext.doctor import State, packages
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from segnext.doctor.finding import State
-from segnext.doctor.storage import check_folder, size
+from segnext.doctor import State
+from segnext.doctor.machine import check_folder, size
 
 
 @pytest.mark.parametrize(

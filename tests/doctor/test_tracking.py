@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from segnext.doctor import tracking
-from segnext.doctor.finding import State
+from segnext.doctor import State, packages
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_environments_choice_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    finding = tracking.check_wandb()
+    finding = packages.check_wandb()
     assert finding.state is State.ok
     assert finding.text.startswith("offline (WANDB_MODE)")
 
@@ -32,7 +31,7 @@ def test_the_environments_choice_is_shown(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("key")
 def test_with_a_key_and_a_server_it_is_online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "head", lambda server, timeout: None)
-    finding = tracking.check_wandb()
+    finding = packages.check_wandb()
     assert finding.state is State.ok
     assert finding.text.startswith("online, https://wandb.example")
 
@@ -43,7 +42,7 @@ def test_a_server_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyPa
         raise requests.ConnectionError("no route")
 
     monkeypatch.setattr(requests, "head", fail)
-    finding = tracking.check_wandb()
+    finding = packages.check_wandb()
     assert finding.state is State.warning
     assert "WANDB_MODE=offline" in finding.cure
 
@@ -53,4 +52,4 @@ def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    assert tracking.check_wandb().state is State.problem
+    assert packages.check_wandb().state is State.problem

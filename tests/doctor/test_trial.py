@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.doctor import trial
-from segnext.doctor.finding import State
+from segnext.doctor import State, trial
 from segnext.doctor.trial import TrialResult, check_cache, check_onednn, check_trial, run_trial
 
 FAKE = "from segnext.doctor import trial\ndef go(device):\n    {}\ntrial._try_out = go\nimport sys; trial.child('cpu')"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.benchmark.torch_python import package_environment, torch_interpreter
+from segnext.benchmark.torch_process import package_environment, torch_interpreter
 from segnext.errors import ConfigError
 from segnext.models.segnext import create_model
 from segnext.models.variants import VARIANTS

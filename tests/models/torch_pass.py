@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from segnext.benchmark.torch_segnext import SegNeXt
+from segnext.benchmark.torch_twin import SegNeXt
 from segnext.models.variants import get_variant
 
 

@@ -8,40 +8,41 @@ import pytest
 from PIL import Image
 
 from segnext.errors import DataError
-from segnext.plots.charts import Point, pareto_front, plot_confusion, plot_cost, plot_curves, save
-from segnext.tracking.events import Event
+from segnext.plots.charts import Point, Series, pareto_front, plot_confusion, plot_cost, plot_curves, save
+
+NOTHING: Series = (np.zeros(0, np.int64), np.zeros(0))
 
 
-def curve() -> list[Event]:
-    train = [
-        Event(i, "train", {"train/loss": 100.0 if i == 30 else 2.0, "train/lr": 6e-5}) for i in range(10, 2010, 10)
-    ]
-    return [*train, Event(1000, "val", {"val/mIoU": 0.5}), Event(2000, "val", {"val/mIoU": 0.4})]
+def curve() -> dict[str, Series]:
+    iterations = np.arange(10, 2010, 10)
+    loss = np.where(iterations == 30, 100.0, 2.0)
+    miou = np.array([1000, 2000]), np.array([0.5, 0.4])
+    return {"loss": (iterations, loss), "rate": (iterations, np.full(200, 6e-5)), "miou": miou}
 
 
 def test_the_curves_show_loss_rate_and_miou_in_per_cent_with_the_best() -> None:
-    loss, rate, miou = plot_curves(curve(), title="tiny on shapes").axes
+    loss, rate, miou = plot_curves(**curve(), title="tiny on shapes").axes
     assert [axis.get_ylabel() for axis in (loss, rate, miou)] == ["loss", "learning rate", "validation mIoU, %"]
     assert np.asarray(miou.lines[0].get_ydata()).tolist() == [50.0, 40.0]
     assert "best 50.0 % at 1000" in [text.get_text() for text in miou.texts]
 
 
 def test_one_spike_neither_flattens_the_loss_nor_bends_the_smooth_line() -> None:
-    loss = plot_curves(curve()).axes[0]
+    loss = plot_curves(**curve()).axes[0]
     assert loss.get_ylim()[1] < 10
     assert set(np.asarray(loss.lines[1].get_ydata())) == {2.0}
 
 
 def test_a_run_without_evaluation_or_with_a_loss_that_is_not_finite_can_be_drawn(tmp_path: Path) -> None:
-    events = [Event(1, "train", {"train/loss": float("nan")}), Event(2, "train", {"train/loss": 1.0})]
-    save(plot_curves(events), tmp_path / "new" / "curves.png")
+    loss = np.array([1, 2]), np.array([np.nan, 1.0])
+    save(plot_curves(loss=loss, rate=NOTHING, miou=NOTHING), tmp_path / "new" / "curves.png")
     with Image.open(tmp_path / "new" / "curves.png") as image:
         assert image.size == (960, 840)
 
 
 def test_a_log_without_curves_says_so() -> None:
     with pytest.raises(DataError, match="nothing to draw"):
-        plot_curves([Event(0, "start")])
+        plot_curves(loss=NOTHING, rate=NOTHING, miou=NOTHING)
 
 
 def test_the_confusion_matrix_is_in_per_cent_of_the_true_class() -> None:

@@ -10,7 +10,7 @@ from commands import run
 from PIL import Image
 
 from runners import doctor
-from segnext.doctor.finding import Finding, State
+from segnext.doctor import Finding, State
 
 REPOSITORY = Path(__file__).parents[2]
 

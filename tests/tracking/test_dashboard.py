@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from segnext.errors import ConfigError
-from segnext.tracking.dashboard import build
+from segnext.tracking.wandb_sink import build_dashboard
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def panels(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The panels of the workspace as W&B would receive them."""
     pytest.importorskip("wandb_workspaces")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    workspace = build("someone", "segnext")
+    workspace = build_dashboard("someone", "segnext")
     assert (workspace.entity, workspace.project) == ("someone", "segnext")
     spec = workspace._to_model().model_dump(by_alias=True)["spec"]
     sections = spec["section"]["panelBankConfig"]["sections"]
@@ -45,7 +45,7 @@ def test_every_curve_is_drawn_over_the_iteration(panels: list[dict[str, Any]]) -
 
 def test_a_workspace_survives_the_way_there_and_back() -> None:
     workspaces = pytest.importorskip("wandb_workspaces.workspaces")
-    workspace = build("someone", "segnext")
+    workspace = build_dashboard("someone", "segnext")
     again = workspaces.Workspace._from_model(workspace._to_model())
     assert [s.name for s in again.sections] == [s.name for s in workspace.sections]
     assert [len(s.panels) for s in again.sections] == [3, 5, 1]
@@ -54,4 +54,4 @@ def test_a_workspace_survives_the_way_there_and_back() -> None:
 def test_without_the_library_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
     with pytest.raises(ConfigError, match=r"pip install '\.\[dashboard\]'"):
-        build("someone", "segnext")
+        build_dashboard("someone", "segnext")

@@ -11,8 +11,8 @@ import pytest
 
 from segnext.errors import ConfigError
 from segnext.tracking.images import ValidationImage
+from segnext.tracking.mirrors import TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
-from segnext.tracking.tensorboard_sink import TensorBoardSink
 from segnext.tracking.tracker import Tracker
 
 NAMES = ("sky", "road")

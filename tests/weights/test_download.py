@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segnext.errors import WeightsError
-from segnext.weights.download import Download, check, fetch, pin
+from segnext.weights.zoo import Download, check, fetch, pin
 from tests.weights.server import Site
 
 

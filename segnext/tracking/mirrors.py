@@ -12,11 +12,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext.errors import ConfigError
+from segnext.files import strict_json
+from segnext.plots.overlays import side_by_side
 from segnext.tracking.events import Event
 from segnext.tracking.images import ValidationImage
-from segnext.tracking.run_folder import State
+from segnext.tracking.run_folder import RunFolder, State
 
-__all__ = ["Mirror", "Sink"]
+__all__ = ["Mirror", "Sink", "TensorBoardSink"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,3 +92,44 @@ class Mirror:
     def _switch_off(self, why: str) -> None:
         self._off = True
         logger.warning("%s is switched off: %s. The run goes on; events.jsonl has everything.", self.name, why)
+
+
+class TensorBoardSink:
+    """Mirrors one run to TensorBoard files.
+
+    Raises:
+        ConfigError: tensorboardX is not installed.
+    """
+
+    name = "TensorBoard"
+
+    def __init__(self, folder: RunFolder, *, class_names: Sequence[str], palette: NDArray[np.uint8]) -> None:
+        try:
+            import tensorboardX
+        except ImportError as error:
+            raise ConfigError("tracking to TensorBoard needs tensorboardX: pip install '.[tensorboard]'") from error
+        self._library = tensorboardX
+        self._place = str(folder.path / "tensorboard")
+        self._class_names, self._palette = class_names, palette
+
+    def start(self, history: Sequence[Event]) -> None:
+        # TensorBoard itself hides what an earlier session logged past the checkpoint.
+        purge = max((event.iteration for event in history), default=-1) + 1
+        self._writer = self._library.SummaryWriter(self._place, purge_step=purge or None)
+
+    def log(self, event: Event) -> None:
+        for name, value in event.metrics.items():
+            self._writer.add_scalar(name, value, event.iteration, walltime=event.time)
+
+    def images(self, iteration: int, images: Sequence[ValidationImage]) -> None:
+        for image in images:
+            page = side_by_side(
+                image.image, image.truth, image.prediction, names=self._class_names, palette=self._palette
+            )
+            self._writer.add_image(f"val/{image.name}", np.asarray(page), iteration, dataformats="HWC")
+
+    def summary(self, figures: Mapping[str, Any]) -> None:
+        self._writer.add_text("summary", f"```json\n{strict_json(figures, indent=2)}\n```")
+
+    def finish(self, state: State) -> None:
+        self._writer.close()
