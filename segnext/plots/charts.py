@@ -23,6 +23,7 @@ __all__ = [
     "COLOURS",
     "Point",
     "Series",
+    "heat_colour",
     "pareto_front",
     "plot_confusion",
     "plot_cost",
@@ -268,6 +269,12 @@ def _colormap() -> Any:
     import matplotlib
 
     return matplotlib.colormaps["cividis"].with_extremes(bad="#d9d9d9")
+
+
+def heat_colour(fraction: float) -> tuple[str, str]:
+    """Background and ink of a table's cell that shows a fraction 0…1, as CSS colours."""
+    red, green, blue, _ = _colormap()(fraction, bytes=True)
+    return f"rgb({red},{green},{blue})", "#fff" if fraction < 0.5 else "#000"
 
 
 def _tidy(axis: Axes) -> None:

@@ -1,4 +1,4 @@
-"""The report as one HTML page: no file beside it, no network."""
+"""The report as one HTML page: no file beside it, no network. ``page.html`` is its template."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import base64
 import io
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from html import escape
-from importlib import resources
 from itertools import islice
-from string import Template
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from segnext.plots.charts import plot_cost, plot_scores
+from segnext.plots.charts import heat_colour, plot_cost, plot_scores
 from segnext.report.collect import Run
 from segnext.report.tables import COLUMNS, Group, cost_points, groups, missing, paper_points
 from segnext.tracking.events import series
@@ -30,113 +29,112 @@ _SAMPLES = 2  # sample images per run
 _PANEL_WIDTH = 400
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """What a table shows, and the ``value`` that it is sorted by; None or nan sorts last."""
+
+    text: str
+    value: Any = None
+    numeric: bool = True
+    style: str = ""
+
+    @property
+    def sort(self) -> str:
+        return "" if self.value is None or self.value != self.value else str(self.value)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """``titles``: (heading, whether the column holds numbers)."""
+
+    identity: str
+    titles: Sequence[tuple[str, bool]]
+    rows: Iterable[Sequence[_Cell]]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    source: str
+    alternative: str
+
+
+@dataclass(frozen=True)
+class _Details:
+    """The part of the page on one run; a sample whose picture is None is missing."""
+
+    run: Run
+    chart: _Picture | None
+    samples: Sequence[tuple[str, _Picture | None]]
+
+
 def to_html(runs: Sequence[Run], *, title: str) -> str:
     """The page of ``runs``; works with runs of any state."""
-    finished = sum(run.state == "finished" for run in runs)
-    made = datetime.now().strftime("%Y-%m-%d %H:%M")
     by_group = groups(runs)
     curves = {f"{run.name}: {run.label} seed {run.seed}": series(run.events, "val/mIoU") for run in runs}
-    template = Template(resources.files("segnext.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(title),
-        subtitle=f"{finished} of {len(runs)} runs finished · made {made}",
-        missing=_missing(missing(runs)),
-        runs=_runs(runs),
-        groups=_groups(by_group),
+    environment = Environment(
+        loader=PackageLoader("segnext.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html").render(
+        title=title,
+        finished=sum(run.state == "finished" for run in runs),
+        made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        missing=missing(runs),
+        runs=runs,
+        run_table=_run_table(runs),
+        group_table=_group_table(by_group),
         cost=_chart(plot_cost(cost_points(runs), reference=paper_points(runs)), "mIoU over multiply-accumulates"),
         curves=_chart(plot_scores(curves), "validation mIoU over iterations"),
-        classes=_classes(by_group),
-        details="\n".join(map(_details, runs)),
+        class_tables=_class_tables(by_group),
+        details=map(_details, runs),
     )
 
 
-def _missing(lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<div class="missing"><strong>Not complete yet</strong><ul>{items}</ul></div>'
-
-
-def _table(identity: str, titles: Iterable[tuple[str, bool]], rows: Iterable[str]) -> str:
-    head = "".join(
-        f'<th scope="col"{" class=number" if number else ""}><button>{escape(title)}</button></th>'
-        for title, number in titles
-    )
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    table = f'<table class="sortable" id="{identity}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
-
-
-def _cell(value: Any, text: str, *, numeric: bool, extra: str = "") -> str:
-    known = value is not None and value == value
-    kind = ' class="number"' if numeric else ""
-    return f'<td{kind} data-sort="{escape(str(value)) if known else ""}"{extra}>{text}</td>'
-
-
-def _runs(runs: Sequence[Run]) -> str:
+def _run_table(runs: Sequence[Run]) -> _Table:
     columns = [c for c in COLUMNS if c.title != "settings" or any(run.settings for run in runs)]
-
-    def row(run: Run) -> str:
-        cells = []
-        for column in columns:
-            value = column.value(run)
-            text = escape(column.text(value))
-            if column.title == "run":
-                text = f'<a href="#{escape(run.name)}">{text}</a>'
-                text += f' (<a href="{escape(run.url)}">W&amp;B</a>)' if run.url else ""
-            if column.title == "state":
-                text = f'<span class="state-{escape(run.state)}">{text}</span>'
-            cells.append(_cell(value, text, numeric=column.numeric))
-        return "".join(cells)
-
-    return _table("runs", [(c.title, c.numeric) for c in columns], map(row, runs))
+    rows = [[_Cell(c.text(c.value(run)), c.value(run), c.numeric) for c in columns] for run in runs]
+    return _Table("runs", [(c.title, c.numeric) for c in columns], rows)
 
 
-def _groups(by_group: Sequence[Group]) -> str:
-    def spread(group: Group, score: str) -> str:
+def _group_table(by_group: Sequence[Group]) -> _Table:
+    def spread(group: Group, score: str) -> _Cell:
         average, sd, count = group.spread(score)
         if not count:
-            return _cell(None, "–", numeric=True)
-        text = f"{100 * average:.2f}" + (f" ± {100 * sd:.2f}" if not math.isnan(sd) else "")
-        return _cell(average, text, numeric=True)
+            return _Cell("–")
+        return _Cell(f"{100 * average:.2f}" + (f" ± {100 * sd:.2f}" if not math.isnan(sd) else ""), average)
 
-    def row(group: Group) -> str:
+    def row(group: Group) -> list[_Cell]:
         paper = group.runs[0].paper
-        published = paper.miou_ss if paper else None
-        cells = [
-            _cell(group.label, escape(group.label), numeric=False),
-            _cell(len(group.runs), f"{group.spread('miou_ss')[2]} of {len(group.runs)}", numeric=True),
+        return [
+            _Cell(group.label, group.label, numeric=False),
+            _Cell(f"{group.spread('miou_ss')[2]} of {len(group.runs)}", len(group.runs)),
             spread(group, "miou_ss"),
             spread(group, "miou_ms"),
-            _cell(published, "–" if published is None else f"{100 * published:.1f}", numeric=True),
+            _Cell(f"{100 * paper.miou_ss:.1f}", paper.miou_ss) if paper else _Cell("–"),
         ]
-        return "".join(cells)
 
-    titles = [("model, dataset", False), ("finished", True), ("mIoU ss % ± sd", True), ("mIoU ms % ± sd", True)]
-    return _table("groups", [*titles, ("paper ss %", True)], map(row, by_group))
+    numbers = ("finished", "mIoU ss % ± sd", "mIoU ms % ± sd", "paper ss %")
+    return _Table("groups", [("model, dataset", False), *((name, True) for name in numbers)], map(row, by_group))
 
 
-def _classes(by_group: Sequence[Group]) -> str:
-    parts = []
+def _class_tables(by_group: Sequence[Group]) -> list[tuple[str, _Table | None]]:
+    """For each dataset, the IoU of each class (rows) and group (columns); None before the first evaluation."""
+    tables: list[tuple[str, _Table | None]] = []
     for number, dataset in enumerate(dict.fromkeys(group.runs[0].dataset for group in by_group)):
         scores = {}
         for group in by_group:
-            tables = [iou for iou in (run.class_iou() for run in group.finished or group.runs) if iou]
-            if group.runs[0].dataset == dataset and tables:
-                names = dict.fromkeys(name for table in tables for name in table)
-                scores[group.label] = {name: _mean([table.get(name, math.nan) for table in tables]) for name in names}
-        if not scores:
-            parts.append(f'<p class="note">{escape(dataset)}: no evaluation yet.</p>')
-            continue
+            known = [iou for iou in (run.class_iou() for run in group.finished or group.runs) if iou]
+            if group.runs[0].dataset == dataset and known:
+                names = dict.fromkeys(name for table in known for name in table)
+                scores[group.label] = {name: _mean([table.get(name, math.nan) for table in known]) for name in names}
         names = dict.fromkeys(name for table in scores.values() for name in table)
-        rows = (
-            _cell(name, escape(name), numeric=False)
-            + "".join(_heat(table.get(name, math.nan)) for table in scores.values())
+        rows = [
+            [_Cell(name, name, numeric=False), *(_heat(table.get(name, math.nan)) for table in scores.values())]
             for name in names
-        )
+        ]
         titles = [(f"{dataset} ({len(names)} classes)", False), *((label, True) for label in scores)]
-        parts.append(_table(f"classes-{number}", titles, rows))
-    return "\n".join(parts)
+        tables.append((dataset, _Table(f"classes-{number}", titles, rows) if scores else None))
+    return tables
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -144,55 +142,32 @@ def _mean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _heat(iou: float) -> str:
+def _heat(iou: float) -> _Cell:
     if math.isnan(iou):
-        return _cell(None, "–", numeric=True)
-    import matplotlib
-
-    red, green, blue, _ = matplotlib.colormaps["cividis"](iou, bytes=True)
-    ink = "#fff" if iou < 0.5 else "#000"
-    return _cell(
-        iou, f"{100 * iou:.1f}", numeric=True, extra=f' style="background:rgb({red},{green},{blue});color:{ink}"'
-    )
+        return _Cell("–")
+    background, ink = heat_colour(iou)
+    return _Cell(f"{100 * iou:.1f}", iou, style=f"background:{background};color:{ink}")
 
 
-def _details(run: Run) -> str:
-    parts = [f"<p class=note>{escape(str(run.folder.path))}</p>"]
-    if run.error:
-        parts.append(f"<p><strong>{escape(run.state)}</strong>: {escape(run.error)}</p>")
-    if any(event.metrics for event in run.events):
-        parts.append(_chart(curves_figure(run.events), f"curves of {run.name}"))
-    else:
-        parts.append('<p class="note">Nothing has been logged yet.</p>')
-    parts += _samples(run)
-    head = f"{escape(run.label)}, seed {run.seed} <span class=note>({escape(run.name)})</span>"
-    return f'<details id="{escape(run.name)}"><summary>{head}</summary>{"".join(parts)}</details>'
-
-
-def _samples(run: Run) -> list[str]:
-    """The first validation images of the best evaluation, else of the last one."""
-    parts = []
+def _details(run: Run) -> _Details:
+    logged = any(event.metrics for event in run.events)
+    chart = _chart(curves_figure(run.events), f"curves of {run.name}") if logged else None
     pictures = sample_pictures(run.folder, run.events, best_iteration=run.best_iteration, panel_width=_PANEL_WIDTH)
-    for name, picture in islice(pictures, _SAMPLES):
-        if picture is None:
-            parts.append(f'<p class="note">A sample image is missing: {escape(name)}</p>')
-        else:
-            parts.append(_picture(picture, f"{name}: image, truth and prediction"))
-    return parts or ['<p class="note">No sample images.</p>']
+    samples = [(name, picture and _photo(picture, name)) for name, picture in islice(pictures, _SAMPLES)]
+    return _Details(run, chart, samples)
 
 
-def _chart(figure: Figure, alternative: str) -> str:
+def _chart(figure: Figure, alternative: str) -> _Picture:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=100)
-    return _tag(data.getvalue(), "png", alternative, "chart")
+    return _Picture(_data_address("image/png", data), alternative)
 
 
-def _picture(image: Image.Image, alternative: str) -> str:
+def _photo(image: Image.Image, name: str) -> _Picture:
     data = io.BytesIO()
     image.save(data, format="JPEG", quality=85)
-    return _tag(data.getvalue(), "jpeg", alternative, "sample")
+    return _Picture(_data_address("image/jpeg", data), f"{name}: image, truth and prediction")
 
 
-def _tag(data: bytes, kind: str, alternative: str, style: str) -> str:
-    text = base64.b64encode(data).decode()
-    return f'<img class="{style}" alt="{escape(alternative)}" src="data:image/{kind};base64,{text}">'
+def _data_address(kind: str, data: io.BytesIO) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data.getvalue()).decode()}"

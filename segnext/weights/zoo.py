@@ -3,12 +3,13 @@
 Addresses are those printed in the READMEs of JSeg (direct links to Jittor files) and of the SegNeXt repository
 (direct links to PyTorch segmentation checkpoints; for the ImageNet backbones a folder to choose from by hand).
 Neither publishes checksums: the first copy of a file is trusted, its SHA-256 is noted beside it, and every later use
-is checked against that.
+is checked against that. A download that breaks off goes on from there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 import requests
 from rich.console import Console
 from rich.progress import (
@@ -31,7 +31,7 @@ from rich.progress import (
 )
 
 from segnext.errors import WeightsError
-from segnext.files import FileLock
+from segnext.files import FileLock, cache_home, strict_json, write_atomically
 
 __all__ = ["PREFIX", "ZOO", "Download", "ZooEntry", "ZooFile", "cache_folder", "check", "fetch", "locate", "pin"]
 
@@ -95,8 +95,7 @@ ZOO: dict[str, ZooEntry] = {
 
 def cache_folder() -> Path:
     """Returns the folder of downloaded weights: ``$SEGNEXT_HOME/weights``, by default below ``~/.cache/segnext``."""
-    home = os.environ.get("SEGNEXT_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "segnext") / "weights"
+    return cache_home() / "weights"
 
 
 def locate(path: str | Path, *, progress: bool | None = None) -> Path:
@@ -216,12 +215,8 @@ def fetch(
 def pin(path: Path, *, source: str) -> None:
     """Notes the SHA-256 of a file that is trusted from now on, in ``NAME.sha256.json`` beside it."""
     record = {"sha256": _sha256(path), "bytes": path.stat().st_size, "source": source}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.json")
-    try:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(temporary, _record(path))
-    except OSError:  # a cache shared read-only is used without a record
-        temporary.unlink(missing_ok=True)
+    with contextlib.suppress(WeightsError):  # a cache shared read-only is used without a record
+        write_atomically(_record(path), strict_json(record, indent=2) + "\n", error=WeightsError)
 
 
 def check(path: Path, *, source: str) -> None:
@@ -342,8 +337,11 @@ def _record(path: Path) -> Path:
 
 
 def _sha256(path: Path) -> str:
-    digest: str = pooch.file_hash(str(path), alg="sha256")
-    return digest
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _size(path: Path) -> int:
