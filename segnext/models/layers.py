@@ -13,6 +13,7 @@ from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
+from segnext.kernels.norm import batch_norm, fixed_norm, group_norm, layer_norm
 from segnext.models.noise import Noise
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
 
 
 BUFFERS = ("running_mean", "running_var")  # of the norms: not trained, though Jittor counts them as parameters
-EPSILON = 1e-5
 
 
 class Conv(Module):
@@ -72,21 +72,16 @@ class BatchNorm(Module):
         return cast(self._normalise(cast(x, "float32")), self.compute_type)
 
     def _normalise(self, x: Var) -> Var:
-        dims = [0, 2, 3]
         if not self.is_training():
-            scale = self.weight / jt.sqrt(self.running_var + EPSILON)
-            shift = self.bias - self.running_mean * scale
-            return x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
-        count = jt.world_size * x.numel() // x.shape[1]
-        mean = all_reduce_mean(x.mean(dims))
-        centred = x - mean.broadcast(x, dims)
-        variance = all_reduce_mean((centred * centred).mean(dims))
+            return fixed_norm(x, self.weight, self.bias, self.running_mean, self.running_var)
+        average = all_reduce_mean if jt.world_size > 1 else None
+        y, mean, variance = batch_norm(x, self.weight, self.bias, average=average)
         if self.tracking:
+            count = jt.world_size * x.numel() // x.shape[1]
             unbiased = variance * (count / max(count - 1, 1))
             self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
             self.running_var.update(self.running_var + (unbiased - self.running_var) * self.momentum)
-        scale = self.weight / jt.sqrt(variance + EPSILON)
-        return centred * scale.broadcast(x, dims) + self.bias.broadcast(x, dims)
+        return y
 
 
 class LayerNorm(Module):
@@ -97,11 +92,7 @@ class LayerNorm(Module):
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var) -> Var:
-        x = cast(x, "float32")
-        centred = x - x.mean([1]).broadcast(x, [1])
-        scale = 1 / jt.sqrt((centred * centred).mean([1]) + EPSILON)
-        weight, bias = self.weight.broadcast(x, [0, 2, 3]), self.bias.broadcast(x, [0, 2, 3])
-        return centred * scale.broadcast(x, [1]) * weight + bias
+        return layer_norm(cast(x, "float32"), self.weight, self.bias)
 
 
 class GroupNorm(Module):
@@ -115,14 +106,7 @@ class GroupNorm(Module):
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var) -> Var:
-        b, c, h, w = x.shape
-        x = cast(x, "float32")
-        grouped = x.reshape((b, self.groups, c // self.groups * h * w))
-        centred = grouped - grouped.mean([2]).broadcast(grouped, [2])
-        scale = 1 / jt.sqrt((centred * centred).mean([2]) + EPSILON)
-        normal = (centred * scale.broadcast(grouped, [2])).reshape(x.shape)
-        normal = normal * self.weight.broadcast(x, [0, 2, 3]) + self.bias.broadcast(x, [0, 2, 3])
-        return cast(normal, self.compute_type)
+        return cast(group_norm(cast(x, "float32"), self.weight, self.bias, groups=self.groups), self.compute_type)
 
 
 class DepthwiseConv(Module):

@@ -1,0 +1,176 @@
+"""Batch, layer and group normalisation of maps (B,C,H,W), float32.
+
+On the CPU all three share four operators: statistics, values, and two for the gradients. Written in plain Jittor, every
+neighbour that a norm is fused with makes operators of its own, half of what a training compiles. On CUDA the plain
+operators are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from segnext.backend import Function, Var, jt
+
+__all__ = [
+    "EPSILON",
+    "batch_norm",
+    "batch_norm_reference",
+    "fixed_norm",
+    "fixed_norm_reference",
+    "group_norm",
+    "group_norm_reference",
+    "layer_norm",
+    "layer_norm_reference",
+]
+
+EPSILON = 1e-5  # added to every variance
+
+Average = Callable[[Var], Var]
+
+_HEADER = Path(__file__).with_name("norm_cpu.h").read_text(encoding="utf-8")
+_NORM = """
+const segnext::Norm norm{(ptrdiff_t)in0_shape0, (ptrdiff_t)in0_shape1, (ptrdiff_t)(in0_shape2 * in0_shape3),
+                         (ptrdiff_t)data["groups"], (int)data["over"], (float)data["epsilon"]};
+"""
+_STATISTICS = _NORM + "segnext::statistics(in0_p, out0_p, out1_p, norm);\n"
+_NORMALISE = _NORM + "segnext::normalise(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, norm);\n"
+_PARAMETER_GRADIENTS = _NORM + (
+    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, norm);\n"
+)
+_INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
+
+
+def batch_norm(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:
+    """Normalises every channel over all images of the batch.
+
+    Args:
+        x: (B,C,H,W) float32.
+        weight, bias: (C,).
+        average: the mean over all ranks of a variable (C,), differentiable; None in a run of one process.
+
+    Returns:
+        The normalised x; mean and biased variance (C,) over all ranks, through which no gradient flows any more.
+    """
+    if jt.flags.use_cuda:
+        return batch_norm_reference(x, weight, bias, average=average)
+    layout = _Layout("batch")
+    mean, variance = _statistics(x, layout)
+    if average is not None:
+        own_mean, mean = mean, average(mean)
+        variance = average(variance + (own_mean - mean) * (own_mean - mean))
+    return _Normalise(layout, average)(x, weight, bias, mean, variance), mean, variance
+
+
+def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
+    """Normalises every channel by a mean and a variance (C,) that are constants, as batch norm does in evaluation."""
+    if jt.flags.use_cuda:
+        return fixed_norm_reference(x, weight, bias, mean, variance)
+    return _Normalise(_Layout("batch"), fixed=True)(x, weight, bias, mean, variance)
+
+
+def layer_norm(x: Var, weight: Var, bias: Var) -> Var:
+    """Normalises every pixel over its channels; weight and bias are (C,)."""
+    if jt.flags.use_cuda:
+        return layer_norm_reference(x, weight, bias)
+    layout = _Layout("channels")
+    return _Normalise(layout)(x, weight, bias, *_statistics(x, layout))
+
+
+def group_norm(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
+    """Normalises every group of C/groups neighbouring channels of an image; weight and bias are (C,)."""
+    if jt.flags.use_cuda:
+        return group_norm_reference(x, weight, bias, groups=groups)
+    layout = _Layout("group", groups)
+    return _Normalise(layout)(x, weight, bias, *_statistics(x, layout))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which elements share a mean: a channel of all images ("batch"), a "group", or the "channels" of a pixel."""
+
+    over: str
+    groups: int = 1
+
+    @property
+    def data(self) -> dict[str, float]:
+        return {"over": ("batch", "group", "channels").index(self.over), "groups": self.groups, "epsilon": EPSILON}
+
+    def rows(self, x: Var) -> int:
+        """The number of means."""
+        b, c, h, w = x.shape
+        return int({"batch": c, "group": b * self.groups, "channels": b * h * w}[self.over])
+
+
+def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
+    """Mean and biased variance, both (rows,), as values without gradient: ``_Normalise`` takes care of theirs."""
+    rows = [layout.rows(x)]
+    mean, variance = jt.code(
+        [rows, rows], ["float32"] * 2, [x], cpu_header=_HEADER, cpu_src=_STATISTICS, data=layout.data
+    )
+    return mean, variance
+
+
+class _Normalise(Function):
+    """(x − mean)/√(variance + ε)·weight + bias, with the gradient through mean and variance of x unless ``fixed``."""
+
+    def __init__(self, layout: _Layout, average: Average | None = None, *, fixed: bool = False) -> None:
+        super().__init__()
+        self.layout, self.average, self.fixed = layout, average, fixed
+
+    def execute(self, x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
+        self.saved = x, weight, mean, variance
+        inputs = [x, mean, variance, weight, bias]
+        return jt.code(x.shape, x.dtype, inputs, cpu_header=_HEADER, cpu_src=_NORMALISE, data=self.layout.data)
+
+    def grad(self, dy: Var) -> tuple[Var, Var, Var, None, None]:
+        x, weight, mean, variance = self.saved
+        inputs = [x, dy, mean, variance, weight]
+        shapes, dtypes = [weight.shape, weight.shape, mean.shape, mean.shape], ["float32"] * 4
+        dweight, dbias, *means = jt.code(
+            shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src=_PARAMETER_GRADIENTS, data=self.layout.data
+        )
+        if self.fixed:
+            means = [jt.zeros_like(each) for each in means]
+        elif self.average is not None:
+            means = [self.average(each) for each in means]
+        dx = jt.code(
+            x.shape, x.dtype, [*inputs, *means], cpu_header=_HEADER, cpu_src=_INPUT_GRADIENT, data=self.layout.data
+        )
+        return dx, dweight, dbias, None, None
+
+
+def batch_norm_reference(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:
+    """The same in plain Jittor: what the kernels are tested against."""
+    average = average or (lambda value: value)
+    dims = [0, 2, 3]
+    mean = average(x.mean(dims))
+    centred = x - mean.broadcast(x, dims)
+    variance = average((centred * centred).mean(dims))
+    scale = weight / jt.sqrt(variance + EPSILON)
+    return centred * scale.broadcast(x, dims) + bias.broadcast(x, dims), mean, variance
+
+
+def fixed_norm_reference(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
+    """The same in plain Jittor: what the kernels are tested against."""
+    dims = [0, 2, 3]
+    scale = weight / jt.sqrt(variance + EPSILON)
+    return x * scale.broadcast(x, dims) + (bias - mean * scale).broadcast(x, dims)
+
+
+def layer_norm_reference(x: Var, weight: Var, bias: Var) -> Var:
+    """The same in plain Jittor: what the kernels are tested against."""
+    centred = x - x.mean([1]).broadcast(x, [1])
+    scale = 1 / jt.sqrt((centred * centred).mean([1]) + EPSILON)
+    return centred * scale.broadcast(x, [1]) * weight.broadcast(x, [0, 2, 3]) + bias.broadcast(x, [0, 2, 3])
+
+
+def group_norm_reference(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
+    """The same in plain Jittor: what the kernels are tested against."""
+    b, c, h, w = x.shape
+    grouped = x.reshape((b, groups, c // groups * h * w))
+    centred = grouped - grouped.mean([2]).broadcast(grouped, [2])
+    scale = 1 / jt.sqrt((centred * centred).mean([2]) + EPSILON)
+    normal = (centred * scale.broadcast(grouped, [2])).reshape(x.shape)
+    return normal * weight.broadcast(x, [0, 2, 3]) + bias.broadcast(x, [0, 2, 3])
