@@ -10,33 +10,32 @@ from typing import Any
 
 from segnext.backend import Function, Var, jt
 from segnext.models.layers import BUFFERS, BatchNorm
-from segnext.models.noise import Noise
 
 __all__ = ["checkpointed"]
 
 
-def checkpointed(module: Any, x: Var, *, noise: Noise) -> Var:
-    """``module(x)`` with the same values, gradients and running statistics, for less memory and a second pass.
+def checkpointed(module: Any, x: Var, *constants: Var) -> Var:
+    """``module(x, *constants)``: the same values, gradients and running statistics for less memory and a second pass.
 
     Args:
-        module: maps one array to one array.
-        noise: the streams that it draws from; they are wound back for the second pass.
+        module: maps x to one array, and draws no random numbers.
+        constants: get no gradient.
     """
     if not module.is_training() or jt.flags.no_grad:
-        return module(x)
-    return _Checkpointed(module, noise)(x, *_trained(module))
+        return module(x, *constants)
+    return _Checkpointed(module, constants)(x, *_trained(module))
 
 
 class _Checkpointed(Function):
-    def __init__(self, module: Any, noise: Noise) -> None:
+    def __init__(self, module: Any, constants: tuple[Var, ...]) -> None:
         super().__init__()
-        self._module, self._noise = (module,), noise
+        self._module, self._constants = (module,), constants
 
     def execute(self, x: Var, *_: Var) -> Var:
         (module,) = self._module
-        self._input, self._state = x.detach(), self._noise.state()
+        self._input = x.detach()
         with jt.no_grad():
-            y = module(x)
+            y = module(x, *self._constants)
         # Jittor computes late and in an order of its own: without these calls to sync, all passes meet in memory.
         y.sync()
         return y
@@ -48,8 +47,8 @@ class _Checkpointed(Function):
         x = self._input.clone()
         x.start_grad()
         inputs = [x, *_trained(module)]
-        with jt.enable_grad(), self._noise.rewind(self._state), _statistics_kept(module):
-            gradients = jt.grad((module(x) * dy).sum(), inputs, False)
+        with jt.enable_grad(), _statistics_kept(module):
+            gradients = jt.grad((module(x, *self._constants) * dy).sum(), inputs, False)
         jt.sync(gradients)
         return tuple(gradients)
 

@@ -21,26 +21,31 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "DepthwiseConv",
-    "DropPath",
     "Dropout2d",
     "GroupNorm",
     "LayerNorm",
+    "filled",
 ]
 
 
 BUFFERS = ("running_mean", "running_var")  # of the norms: not trained, though Jittor counts them as parameters
 
 
+def filled(shape: int | tuple[int, ...], value: float) -> Var:
+    """A float32 parameter of one value; from NumPy, since every constant of Jittor's is an operator to compile."""
+    return jt.array(np.full(shape, value, np.float32))
+
+
 class Conv(Module):
-    """A convolution of all channels; ``create_model`` noise its weights."""
+    """A convolution of all channels; ``create_model`` draws its weights."""
 
     compute_type = "float32"
 
     def __init__(
         self, channels_in: int, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
     ) -> None:
-        self.weight = jt.zeros((channels, channels_in, kernel_size, kernel_size))
-        self.bias = jt.zeros(channels) if bias else None
+        self.weight = filled((channels, channels_in, kernel_size, kernel_size), 0)
+        self.bias = filled(channels, 0) if bias else None
         self.stride = stride
         self.padding = padding
 
@@ -63,10 +68,10 @@ class BatchNorm(Module):
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         self.momentum = momentum
-        self.weight = jt.ones(channels)
-        self.bias = jt.zeros(channels)
-        self.running_mean = jt.zeros(channels).stop_grad()
-        self.running_var = jt.ones(channels).stop_grad()
+        self.weight = filled(channels, 1)
+        self.bias = filled(channels, 0)
+        self.running_mean = filled(channels, 0).stop_grad()
+        self.running_var = filled(channels, 1).stop_grad()
 
     def execute(self, x: Var) -> Var:
         return cast(self._normalise(cast(x, "float32")), self.compute_type)
@@ -88,8 +93,8 @@ class LayerNorm(Module):
     """Layer normalisation of (B,C,H,W) over the channels of each pixel; always float32."""
 
     def __init__(self, channels: int) -> None:
-        self.weight = jt.ones(channels)
-        self.bias = jt.zeros(channels)
+        self.weight = filled(channels, 1)
+        self.bias = filled(channels, 0)
 
     def execute(self, x: Var) -> Var:
         return layer_norm(cast(x, "float32"), self.weight, self.bias)
@@ -102,8 +107,8 @@ class GroupNorm(Module):
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         self.groups = groups
-        self.weight = jt.ones(channels)
-        self.bias = jt.zeros(channels)
+        self.weight = filled(channels, 1)
+        self.bias = filled(channels, 0)
 
     def execute(self, x: Var) -> Var:
         return cast(group_norm(cast(x, "float32"), self.weight, self.bias, groups=self.groups), self.compute_type)
@@ -115,29 +120,11 @@ class DepthwiseConv(Module):
     compute_type = "float32"
 
     def __init__(self, channels: int, kernel_size: tuple[int, int]) -> None:
-        self.weight = jt.zeros((channels, 1, *kernel_size))
-        self.bias = jt.zeros(channels)
+        self.weight = filled((channels, 1, *kernel_size), 0)
+        self.bias = filled(channels, 0)
 
     def execute(self, x: Var) -> Var:
         return depthwise_conv(cast(x, self.compute_type), self.weight, self.bias)
-
-
-class DropPath(Module):
-    """Stochastic depth: drops the whole branch of an image with probability ``rate`` in training mode.
-
-    Kept branches are divided by 1 − rate (Huang et al., Deep Networks with Stochastic Depth, 2016).
-    """
-
-    def __init__(self, rate: float, noise: Noise) -> None:
-        self.rate = rate
-        self._noise = noise
-
-    def execute(self, x: Var) -> Var:
-        if self.rate == 0 or not self.is_training():
-            return x
-        keep = 1 - self.rate
-        scale = np.floor(keep + self._noise.uniform(1, 1, 1)) / keep
-        return x * jt.array(scale.astype(np.float32))
 
 
 class Dropout2d(Module):

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segnext.backend import Module, Var, jt
 from segnext.kernels.cast import cast
 from segnext.kernels.elementwise import add, gelu, multiply
 from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise
+from segnext.kernels.residual import add_scaled
 from segnext.models.gradient_checkpointing import checkpointed
-from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, DropPath, LayerNorm
+from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, LayerNorm, filled
 from segnext.models.noise import Noise
 from segnext.models.variants import Variant
 
-__all__ = ["MSCAN", "drop_path_rates"]
+__all__ = ["MSCAN", "drop_path_factors", "drop_path_rates"]
 
 
 LAYER_SCALE_INIT = 1e-2
@@ -30,19 +32,34 @@ def drop_path_rates(depths: Sequence[int], rate: float) -> list[float]:
     return [float(r) for r in np.linspace(0, rate, sum(depths))]
 
 
+def drop_path_factors(rates: Sequence[float], batch: int, noise: Noise | None) -> NDArray[np.float32]:
+    """What the branches of every image are multiplied with: two rows a block, attention and MLP, (2·blocks, batch).
+
+    Stochastic depth (Huang et al., Deep Networks with Stochastic Depth, 2016): with probability rate the branch of an
+    image is dropped, else divided by 1 − rate. Without ``noise``, as in evaluation, all factors are 1.
+    """
+    factors = np.ones((2 * len(rates), batch), np.float32)
+    if noise is not None:
+        dropping = np.repeat(rates, 2) > 0
+        keep = (1 - np.repeat(rates, 2)[dropping, None]).astype(np.float32)
+        factors[dropping] = np.floor(keep + noise.uniform(len(keep)).T) / keep
+    return factors
+
+
 class MSCAN(Module):
     """Maps images (B,3,H,W) to the maps of its stages: (B, embed_dims[i], ⌈H/2^(i+2)⌉, ⌈W/2^(i+2)⌉) for i = 0…3."""
 
     def __init__(self, variant: Variant, *, drop_path: float, noise: Noise, checkpointing: bool = False) -> None:
         self._noise = noise
         self._checkpointing = checkpointing
-        rates = iter(drop_path_rates(variant.depths, drop_path))
+        self.drop_path_rates = drop_path_rates(variant.depths, drop_path)
+        rows = iter(range(0, 2 * len(self.drop_path_rates), 2))
         channels_in = 3
         for stage, (channels, depth, ratio) in enumerate(
             zip(variant.embed_dims, variant.depths, variant.mlp_ratios, strict=True), start=1
         ):
             embed = Stem(channels) if stage == 1 else PatchEmbed(channels_in, channels)
-            blocks = [Block(channels, ratio, drop_path=next(rates), noise=noise) for _ in range(depth)]
+            blocks = [Block(channels, ratio, row=next(rows)) for _ in range(depth)]
             setattr(self, f"patch_embed{stage}", embed)
             setattr(self, f"block{stage}", jt.nn.ModuleList(blocks))
             setattr(self, f"norm{stage}", LayerNorm(channels))
@@ -50,10 +67,12 @@ class MSCAN(Module):
 
     def execute(self, x: Var) -> list[Var]:
         outputs = []
+        noise = self._noise if self.is_training() else None
+        keep = jt.array(drop_path_factors(self.drop_path_rates, x.shape[0], noise))  # of all blocks in one array
         for stage in range(1, 5):
             x = getattr(self, f"patch_embed{stage}")(x)
             for block in getattr(self, f"block{stage}"):
-                x = checkpointed(block, x, noise=self._noise) if self._checkpointing else block(x)
+                x = checkpointed(block, x, keep) if self._checkpointing else block(x, keep)
             x = getattr(self, f"norm{stage}")(x)  # both the output and the input of the next stage
             outputs.append(x)
         return outputs
@@ -95,22 +114,27 @@ class PatchEmbed(Module):
 
 
 class Block(Module):
-    """Attention, then MLP, each normalised before, scaled per channel, dropped per image and added to its input."""
+    """Attention, then MLP, each normalised before, scaled per channel, dropped per image and added to its input.
 
-    def __init__(self, channels: int, mlp_ratio: int, *, drop_path: float, noise: Noise) -> None:
+    Args:
+        row: of this block's attention in the drop path factors; the next one is of its MLP.
+    """
+
+    def __init__(self, channels: int, mlp_ratio: int, *, row: int) -> None:
+        self.row = row
         self.norm1 = BatchNorm(channels)
         self.attn = SpatialAttention(channels)
         self.norm2 = BatchNorm(channels)
         self.mlp = MLP(channels, channels * mlp_ratio)
-        self.layer_scale_1 = jt.ones(channels) * LAYER_SCALE_INIT
-        self.layer_scale_2 = jt.ones(channels) * LAYER_SCALE_INIT
-        self.drop_path = DropPath(drop_path, noise)
+        self.layer_scale_1 = filled(channels, LAYER_SCALE_INIT)
+        self.layer_scale_2 = filled(channels, LAYER_SCALE_INIT)
 
-    def execute(self, x: Var) -> Var:
-        dims = [0, 2, 3]
+    def execute(self, x: Var, keep: Var) -> Var:
         x = cast(x, "float32")  # the sums too: see precision.py
-        x = x + self.drop_path(cast(self.attn(self.norm1(x)), "float32") * self.layer_scale_1.broadcast(x, dims))
-        return x + self.drop_path(cast(self.mlp(self.norm2(x)), "float32") * self.layer_scale_2.broadcast(x, dims))
+        attention = cast(self.attn(self.norm1(x)), "float32")
+        x = add_scaled(x, attention, self.layer_scale_1, keep, row=self.row)
+        mlp = cast(self.mlp(self.norm2(x)), "float32")
+        return add_scaled(x, mlp, self.layer_scale_2, keep, row=self.row + 1)
 
 
 class SpatialAttention(Module):

@@ -6,9 +6,7 @@ an image stands in, the number of processes, the device or the history of the ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,22 +45,6 @@ class Noise:
         else:
             seeds = [0] * batch
         self._streams = [np.random.default_rng(seed) for seed in seeds]
-
-    def state(self) -> tuple[Any, ...]:
-        """Where the streams are, for ``rewind``."""
-        return tuple(stream.bit_generator.state for stream in self._streams)
-
-    @contextmanager
-    def rewind(self, state: tuple[Any, ...]) -> Iterator[None]:
-        """Draws once more what was drawn from ``state`` on; afterwards the streams go on from where they were."""
-        streams = self._streams
-        self._streams = [np.random.default_rng(0) for _ in state]
-        for stream, saved in zip(self._streams, state, strict=True):
-            stream.bit_generator.state = saved
-        try:
-            yield
-        finally:
-            self._streams = streams
 
     def uniform(self, *shape: int) -> NDArray[np.float32]:
         """(B, *shape) float32 in [0,1), the next numbers of every image's stream."""

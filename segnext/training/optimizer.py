@@ -78,8 +78,8 @@ class AdamW:
         self.betas = betas
         self.eps = eps
         self.steps = 0
-        self._exp_avg = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
-        self._exp_avg_sq = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self._exp_avg = {name: _zeros(p) for name, p in parameters.items()}
+        self._exp_avg_sq = {name: _zeros(p) for name, p in parameters.items()}
         self._gradients: dict[str, Var] = {}
 
     def backward(self, loss: Var) -> None:
@@ -146,3 +146,7 @@ class AdamW:
                 raise WeightsError(f"the optimizer's {kind} of {parameter} is missing or of another shape")
             var.assign(np.ascontiguousarray(array))
         self.steps = steps
+
+
+def _zeros(like: Var) -> Var:
+    return jt.array(np.zeros(like.shape, np.float32)).stop_grad()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.layers import BatchNorm, Dropout2d, DropPath
+from segnext.models.layers import BatchNorm, Dropout2d
+from segnext.models.mscan import drop_path_factors
 from segnext.models.noise import Noise
 
 jt = backend.start()
@@ -49,12 +50,16 @@ def _layer_and_draws(kind: Any, rate: float, batch: int) -> tuple[Any, Noise]:
     return layer, noise
 
 
-def test_drop_path_drops_whole_images_and_scales_the_others() -> None:
-    layer, _ = _layer_and_draws(DropPath, 0.25, 2000)
-    y = layer(jt.ones((2000, 2, 1, 2))).numpy().reshape(2000, 4)
-    assert (y == y[:, :1]).all()
-    assert set(np.unique(y)) == {0, np.float32(1 / 0.75)}
-    assert (y[:, 0] > 0).mean() == pytest.approx(0.75, abs=0.03)
+def test_drop_path_drops_branches_of_images_and_scales_the_others() -> None:
+    noise = Noise()
+    noise.seed(range(2000))
+    noise.start(2000, training=True)
+    factors = drop_path_factors([0.0, 0.25], 2000, noise)
+    assert (factors[:2] == 1).all()
+    for branch in factors[2:]:
+        assert set(np.unique(branch)) == {0, np.float32(1 / 0.75)}
+        assert (branch > 0).mean() == pytest.approx(0.75, abs=0.03)
+    assert not np.array_equal(factors[2], factors[3])
 
 
 def test_dropout_drops_whole_channels_and_scales_the_others() -> None:
@@ -65,8 +70,8 @@ def test_dropout_drops_whole_channels_and_scales_the_others() -> None:
     assert (y[:, 0] > 0).mean() == pytest.approx(0.9, abs=0.03)
 
 
-@pytest.mark.parametrize("kind", [DropPath, Dropout2d])
-def test_evaluation_drops_nothing(kind: Any) -> None:
-    layer, _ = _layer_and_draws(kind, 0.5, 4)
+def test_evaluation_drops_nothing() -> None:
+    layer, _ = _layer_and_draws(Dropout2d, 0.5, 4)
     layer.eval()
     assert (layer(jt.ones((4, 8, 1, 1))).numpy() == 1).all()
+    assert (drop_path_factors([0.5], 4, None) == 1).all()

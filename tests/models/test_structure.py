@@ -67,7 +67,8 @@ def test_drop_path_rises_linearly_from_0_over_the_13_blocks_of_tiny(tiny: Any) -
     rates = drop_path_rates(VARIANTS["tiny"].depths, 0.1)
     assert rates == pytest.approx([k * 0.1 / 12 for k in range(13)])
     stages = [tiny.backbone.block1, tiny.backbone.block2, tiny.backbone.block3, tiny.backbone.block4]
-    assert [block.drop_path.rate for stage in stages for block in stage] == rates
+    assert tiny.backbone.drop_path_rates == rates
+    assert [block.row for stage in stages for block in stage] == [2 * k for k in range(13)]
 
 
 def test_drop_path_of_each_size_is_the_official_one() -> None:

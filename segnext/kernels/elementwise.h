@@ -1,0 +1,54 @@
+// Activations and their gradients, element by element, float32, on the CPU and on CUDA.
+#include <cmath>
+
+namespace segnext {
+
+struct Gelu {
+    const float* x;
+    float* y;
+
+    SEGNEXT_EACH void operator()(size_t i) const { y[i] = x[i] * (0.5f * (erff(x[i] * 0.70710678f) + 1.f)); }
+};
+
+struct GeluGradient {
+    const float *x, *dy;
+    float* dx;
+
+    SEGNEXT_EACH void operator()(size_t i) const {
+        const float density = expf(-0.5f * x[i] * x[i]) * 0.39894228f;
+        dx[i] = dy[i] * (0.5f * (erff(x[i] * 0.70710678f) + 1.f) + x[i] * density);
+    }
+};
+
+struct Relu {
+    const float* x;
+    float* y;
+
+    SEGNEXT_EACH void operator()(size_t i) const { y[i] = x[i] > 0.f ? x[i] : 0.f; }
+};
+
+struct ReluGradient {
+    const float *y, *dy;
+    float* dx;
+
+    SEGNEXT_EACH void operator()(size_t i) const { dx[i] = y[i] > 0.f ? dy[i] : 0.f; }
+};
+
+struct Multiply {
+    const float *x, *y;
+    float* z;
+
+    SEGNEXT_EACH void operator()(size_t i) const { z[i] = x[i] * y[i]; }
+};
+
+struct MultiplyGradient {
+    const float *x, *y, *dz;
+    float *dx, *dy;
+
+    SEGNEXT_EACH void operator()(size_t i) const {
+        dx[i] = dz[i] * y[i];
+        dy[i] = dz[i] * x[i];
+    }
+};
+
+}  // namespace segnext
