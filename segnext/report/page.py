@@ -153,7 +153,7 @@ def _details(run: Run) -> _Details:
     logged = any(event.metrics for event in run.events)
     chart = _chart(curves_figure(run.events), f"curves of {run.name}") if logged else None
     pictures = sample_pictures(run.folder, run.events, best_iteration=run.best_iteration, panel_width=_PANEL_WIDTH)
-    samples = [(name, picture and _photo(picture, name)) for name, picture in islice(pictures, _SAMPLES)]
+    samples = [(name, _photo(image, name) if image else None) for name, image in islice(pictures, _SAMPLES)]
     return _Details(run, chart, samples)
 
 
