@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from segnext.data.classes import ADE, CITYSCAPES, ClassTable
-from segnext.errors import WeightsError
+from segnext.errors import DataError, WeightsError
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
@@ -88,13 +88,21 @@ class CheckpointInfo:
             return None
         try:
             return cls._from_record(json.loads(text))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, DataError) as error:
             raise WeightsError(
                 f"{path} has a damaged description of itself ({error!r}): name model and classes instead"
             ) from error
 
     @classmethod
     def _from_record(cls, record: dict[str, Any]) -> CheckpointInfo:
+        iteration, miou = record.get("iteration"), record.get("mIoU")
+        if iteration is not None and not (isinstance(iteration, int) and iteration >= 0):
+            raise ValueError(f"iteration {iteration}")
+        if miou is not None and not 0 <= miou <= 1:
+            raise ValueError(f"mIoU {miou}")
+        names = [record["model"], record["dataset"], *record["classes"]]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("names that are no text")
         test = {key: tuple(value) if isinstance(value, list) else value for key, value in record["test"].items()}
         palette = np.array(record["palette"], np.uint8)
         return cls(
@@ -103,8 +111,8 @@ class CheckpointInfo:
             classes=ClassTable(record["dataset"], tuple(record["classes"]), palette),
             nmf_rank=int(record["nmf_rank"]),
             test=test,
-            iteration=record.get("iteration"),
-            mIoU=record.get("mIoU"),
+            iteration=iteration,
+            mIoU=miou,
         )
 
 

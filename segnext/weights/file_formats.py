@@ -64,6 +64,8 @@ def open_container(path: Path) -> Any:
     """
     if path.is_dir():
         raise WeightsError(f"{path} is a folder: name a weights file (.safetensors, .pkl or .pth)")
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"{path} is a pipe or device, not a file: name a weights file")
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -116,6 +118,8 @@ def _open_torch_zip(path: Path) -> Any:
         folder = pickles[0].split("/")[0]
         if any(name.startswith(f"{folder}/code/") for name in names):
             raise WeightsError(f"{path} is a TorchScript program, not weights: save its state_dict() and load that")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):  # may unpack to any size
+            raise WeightsError(f"{path} is a compressed archive, which torch.save does not write: save it there again")
         order = archive.read(f"{folder}/byteorder") if f"{folder}/byteorder" in names else b"little"
         program = archive.read(pickles[0])
     except _ZIP_ERRORS as error:
@@ -160,6 +164,8 @@ def _open_torch_legacy(path: Path) -> Any:
         keys = load()
         if not isinstance(keys, list):
             raise _damaged(path, "the list of its storages is missing")
+        if not all(isinstance(key, (str, int)) for key in keys):
+            raise _damaged(path, "the list of its storages holds something else than keys")
         end = path.stat().st_size
         for key in keys:
             (elements,) = struct.unpack("<q" if little else ">q", _exactly(path, file, 8))

@@ -25,6 +25,7 @@ SPELLINGS = ("official", "mmseg")
 
 _WRAPPERS = ("state_dict", "model")
 """Where a training checkpoint keeps its weights: mmcv and timm under the first, JSeg under the second."""
+_DEEPEST = 4  # wrappers inside each other
 
 _BARE_BACKBONE = re.compile(r"(patch_embed|block|norm)[1-4]\.")
 _SHORT_DEPTHWISE = re.compile(r"\.mlp\.dwconv\.(weight|bias)$")
@@ -47,7 +48,9 @@ def unwrap(node: Any, *, origin: str) -> dict[str, StoredArray]:
         WeightsError: there is none, or it holds something else than arrays; ``origin`` names the file.
     """
     wrapped = ""
-    while isinstance(node, dict):
+    for _ in range(_DEEPEST):  # no endless loop in a dict that holds itself
+        if not isinstance(node, dict):
+            break
         key = next((key for key in _WRAPPERS if isinstance(node.get(key), dict)), None)
         if key is None:
             break

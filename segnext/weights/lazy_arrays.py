@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,9 @@ Array = npt.NDArray[Any]
 StorageReader = Callable[[str, np.dtype[Any], int], Array]
 """Reads a PyTorch storage: (key, dtype, number of elements) -> one-dimensional array."""
 
+_LARGEST = 2**63
+_MOST_DIMENSIONS = 32  # NumPy's limit
+
 _NUMERIC = re.compile(r"[biufc]\d{1,2}")
 _TEXT = re.compile(r"[SU]\d{1,6}")
 
@@ -63,12 +67,14 @@ class StoredArray:
     Attributes:
         shape: of the array; ``()`` for a scalar.
         dtype: NumPy name of the element type, or ``bfloat16``.
+        expanded: whether the file holds fewer numbers, which the array repeats (stride 0 in PyTorch).
         read: returns the array, C-contiguous and owning its memory; bfloat16 comes widened to float32, exactly.
     """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], Array]
+    expanded: bool = False
 
 
 def widen_bfloat16(bits: Array) -> Array:
@@ -91,7 +97,7 @@ class DType:
 
     def __init__(self, code: Any) -> None:
         if not isinstance(code, str) or not (_NUMERIC.fullmatch(code) or _TEXT.fullmatch(code)):
-            raise refusal(f"numpy.dtype({code!r})")
+            raise refusal(f"numpy.dtype({reprlib.repr(code)})")
         self.code = code
         self.order = "="
 
@@ -178,6 +184,11 @@ class Tensor:
     def __setstate__(self, state: Any) -> None:
         pass
 
+    @property
+    def expanded(self) -> bool:
+        """Whether several elements are one number in the storage."""
+        return any(step == 0 and n > 1 for n, step in zip(self.shape, self.stride, strict=True))
+
     def read(self) -> Array:
         flat = self.storage.reader(self.storage.key, self.storage.dtype, self.storage.elements)
         if math.prod(self.shape) == 0:
@@ -192,14 +203,14 @@ class Tensor:
 
 
 def natural(value: Any) -> int:
-    """Returns ``value`` if it is a whole number from 0; WeightsError otherwise."""
-    if not isinstance(value, int) or value < 0:
-        raise WeightsError(f"is damaged: {value!r} stands where a size belongs")
+    """Returns ``value`` if it is a whole number from 0 to 2⁶³ - 1; WeightsError otherwise."""
+    if not isinstance(value, int) or not 0 <= value < _LARGEST:
+        raise WeightsError(f"is damaged: {reprlib.repr(value)} stands where a size belongs")
     return value
 
 
 def naturals(values: Any) -> tuple[int, ...]:
-    """Returns a shape or strides as a tuple; WeightsError unless all are whole numbers from 0."""
-    if not isinstance(values, (tuple, list)):
-        raise WeightsError(f"is damaged: {values!r} stands where a shape belongs")
+    """Returns a shape or strides as a tuple; WeightsError unless all are whole numbers from 0, and not too many."""
+    if not isinstance(values, (tuple, list)) or len(values) > _MOST_DIMENSIONS:
+        raise WeightsError(f"is damaged: {reprlib.repr(values)} stands where a shape belongs")
     return tuple(natural(value) for value in values)

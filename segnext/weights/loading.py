@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from segnext.weights.key_format import Adapted, to_official, unwrap
 from segnext.weights.lazy_arrays import StoredArray
 
 __all__ = ["ArrayModel", "HasTensors", "LoadReport", "load_weights", "read_weights"]
+
+logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
@@ -46,6 +49,7 @@ class LoadReport:
         unexpected: tensors of the file that the model lacks.
         conflicts: tensors of another shape: name -> (shape in the file, shape in the model).
         converted: tensors of another number format than float32, by format.
+        expanded: tensors that repeat fewer numbers of the file.
     """
 
     path: Path
@@ -56,18 +60,27 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     conflicts: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
     converted: dict[str, int] = field(default_factory=dict)
+    expanded: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether every tensor that was to be loaded found its numbers."""
         return not self.missing and not self.conflicts
 
+    @property
+    def oddities(self) -> list[str]:
+        """What is taken, but is not what a training writes."""
+        lines = [f"widened or rounded to float32: {_tensors(n)} of {kind}" for kind, n in self.converted.items()]
+        if self.expanded:
+            lines.append(f"repeat fewer numbers (expanded in PyTorch): {_tensors(len(self.expanded))}")
+        return lines
+
     def __str__(self) -> str:
         lines = [f"{self.path.name}: {_tensors(len(self.matched))} loaded"]
         for title, reasons in (("ignored", self.ignored), ("left as they were", self.kept)):
             for reason, count in Counter(reasons.values()).items():
                 lines.append(f"  {title}: {_tensors(count)} ({reason})")
-        lines += [f"  widened or rounded to float32: {_tensors(n)} of {kind}" for kind, n in self.converted.items()]
+        lines += [f"  {oddity}" for oddity in self.oddities]
         shapes = [f"{name} {file} in the file, {own} in the model" for name, (file, own) in self.conflicts.items()]
         for title, culprits in (
             ("of another shape", shapes),
@@ -118,6 +131,8 @@ def load_weights(model: HasTensors, path: str | Path, *, part: str = "all", head
     values = {name: _value(path, name, stored, targets[name]) for name, stored in chosen.items()}
     for name, array in values.items():
         targets[name].assign(array)
+    for oddity in report.oddities:
+        logger.warning("%s: %s", path, oddity)
     return report
 
 
@@ -154,6 +169,7 @@ def _compare(
         unexpected=tuple(name for name in offered if name not in wanted),
         conflicts=conflicts,
         converted=dict(Counter(stored.dtype for stored in matched.values() if stored.dtype != "float32")),
+        expanded=tuple(name for name, stored in matched.items() if stored.expanded),
     )
     return report, matched
 

@@ -4,13 +4,19 @@ A pickle is a program that may call any function it can name. Here a name never 
 names that weights files need resolve to functions of this module, which check their arguments and build plain data
 or the descriptions of ``lazy_arrays.py``; every other name is refused before anything was called. The numbers of arrays
 are read when asked for, so that the optimizer state in a training checkpoint costs nothing.
+
+Time and memory are bounded by the size of the file: keys are plain (hashing a tuple of tuples of tuples … takes
+for ever), a call may copy what the file holds but not a thousand times, and the number of opcodes has a limit. That is
+why the standard library's unpickler in Python is the base: the one in C gives no way in.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Sized
 from typing import IO, Any
 
 import numpy as np
@@ -38,7 +44,14 @@ _TORCH_DTYPES = frozenset(
 )
 
 
-class DataUnpickler(pickle.Unpickler):
+_MOST_OPCODES = 5_000_000  # a checkpoint has 10,000 to 100,000; two seconds
+_MOST_PARTS = 16  # of a tuple that is a key
+_LARGEST_KEY = 2**127
+
+_Unpickler: Any = pickle._Unpickler
+
+
+class DataUnpickler(_Unpickler):
     """Unpickles one object that consists of data.
 
     NumPy arrays and PyTorch tensors come as ``StoredArray``, PyTorch dtypes and devices as strings; objects of
@@ -48,7 +61,10 @@ class DataUnpickler(pickle.Unpickler):
     """
 
     def __init__(self, file: IO[bytes], *, origin: str, read_storage: StorageReader | None = None) -> None:
-        super().__init__(file)
+        source = _Source(file)
+        super().__init__(source)
+        self.dispatch = _CountedOpcodes(_OPCODES)
+        self._may_copy = 2 * source.left + 1_000_000
         self._origin = origin
         self._read_storage = read_storage
         self.storage_sizes: dict[str, int] = {}
@@ -76,19 +92,100 @@ class DataUnpickler(pickle.Unpickler):
         function = _FUNCTIONS.get((module, name))
         if function is None:
             raise refusal(f"{module}.{name}")
-        return _Function(f"{module}.{name}", function)
+        return _Function(f"{module}.{name}", function, self._spend)
+
+    def _spend(self, size: int) -> None:
+        """Counts what calls copy; raises WeightsError when it is far more than the file holds."""
+        self._may_copy -= size
+        if self._may_copy < 0:
+            raise WeightsError("is damaged: it copies the same data again and again")
 
     def persistent_load(self, pid: Any) -> Storage:
         if self._read_storage is None or not isinstance(pid, tuple) or len(pid) not in (5, 6):
             raise WeightsError("refers to data outside of itself, which no known format does")
         kind, storage_type, key, _location, elements = pid[:5]
         view = pid[5] if len(pid) == 6 else None
-        if kind != "storage" or not isinstance(storage_type, StorageType) or view is not None:
+        plain_key = isinstance(key, (str, int))
+        if kind != "storage" or not isinstance(storage_type, StorageType) or view is not None or not plain_key:
             raise WeightsError(
-                f"holds a storage of an unknown kind ({kind!r}); save it again with PyTorch 1.6 or later"
+                f"holds a storage of an unknown kind ({reprlib.repr(kind)}); save it again with PyTorch 1.6 or later"
             )
         self.storage_sizes[str(key)] = storage_type.dtype.itemsize
         return Storage(str(key), storage_type.dtype, natural(elements), self._read_storage)
+
+
+class _Source:
+    """A file that gives exactly what is asked for, and never reserves memory for more than there is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        start = file.tell()
+        self.left = file.seek(0, io.SEEK_END) - start
+        file.seek(start)
+
+    def read(self, size: int) -> bytes:
+        if size > self.left:
+            raise EOFError("it ends too early")
+        self.left -= size
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        self.left -= len(line)
+        return line
+
+
+class _CountedOpcodes(dict[int, Callable[[Any], None]]):
+    """The methods by opcode; raises WeightsError when too many were looked up."""
+
+    left = _MOST_OPCODES
+
+    def __getitem__(self, opcode: int) -> Callable[[Any], None]:
+        self.left -= 1
+        if self.left < 0:
+            raise WeightsError(f"has more than {_MOST_OPCODES:,} instructions, a weights file has some thousands")
+        return super().__getitem__(opcode)
+
+
+def _check_key(key: Any) -> None:
+    """Refuses keys whose hash takes long or recurses deeply."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) > _MOST_PARTS or not all(
+        part is None or isinstance(part, (str, bytes, float)) or (isinstance(part, int) and abs(part) < _LARGEST_KEY)
+        for part in parts
+    ):
+        raise refusal(f"a dict or set with a key like {reprlib.repr(key)}")
+
+
+def _with_plain_keys(original: Callable[[Any], None], step: int) -> Callable[[Any], None]:
+    """An opcode that hashes every ``step``-th object since the mark, which are looked at before."""
+
+    def checked(unpickler: Any) -> None:
+        for key in unpickler.stack[::step]:  # the objects since the mark are a stack of their own
+            _check_key(key)
+        original(unpickler)
+
+    return checked
+
+
+def _set_item(unpickler: Any) -> None:
+    _check_key(unpickler.stack[-2])
+    _Unpickler.load_setitem(unpickler)
+
+
+def _load_bytearray(unpickler: Any) -> None:
+    size = int.from_bytes(unpickler.read(8), "little")
+    unpickler.append(bytearray(unpickler.read(size)))
+
+
+_OPCODES = _Unpickler.dispatch | {
+    pickle.SETITEM[0]: _set_item,
+    pickle.SETITEMS[0]: _with_plain_keys(_Unpickler.load_setitems, 2),
+    pickle.DICT[0]: _with_plain_keys(_Unpickler.load_dict, 2),
+    pickle.ADDITEMS[0]: _with_plain_keys(_Unpickler.load_additems, 1),
+    pickle.FROZENSET[0]: _with_plain_keys(_Unpickler.load_frozenset, 1),
+    pickle.BYTEARRAY8[0]: _load_bytearray,
+}
 
 
 class Opaque:
@@ -115,13 +212,15 @@ class Opaque:
 class _Function:
     """A name resolved for a pickle. Unlike a bare function it has no attributes that the pickle could change."""
 
-    __slots__ = ("call", "name")
+    __slots__ = ("call", "name", "spend")
 
-    def __init__(self, name: str, call: Callable[..., Any]) -> None:
+    def __init__(self, name: str, call: Callable[..., Any], spend: Callable[[int], None]) -> None:
         self.name = name
         self.call = call
+        self.spend = spend
 
     def __call__(self, *args: Any) -> Any:
+        self.spend(sum(len(arg) for arg in args if isinstance(arg, Sized)))
         return self.call(*args)
 
     def __setstate__(self, state: Any) -> None:
@@ -186,7 +285,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 def _encode(text: Any, encoding: Any) -> bytes:
     """How protocol 2 writes bytes: as the string of the same code points."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise refusal(f"_codecs.encode to {encoding!r}")
+        raise refusal(f"_codecs.encode to {reprlib.repr(encoding)}")
     return text.encode("latin1")
 
 
@@ -210,12 +309,18 @@ def _default_dict(*_factory: Any) -> _Mapping:
 def _ordered_dict(items: Any = ()) -> _Mapping:
     if not isinstance(items, (tuple, list)):
         raise refusal("an OrderedDict of something else than pairs")
+    for item in items:
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise refusal("an OrderedDict of something else than pairs")
+        _check_key(item[0])
     return _Mapping(items)
 
 
 def _set(items: Any = ()) -> set[Any]:
     if not isinstance(items, (tuple, list)):
         raise refusal("a set of something else than a list")
+    for item in items:
+        _check_key(item)
     return set(items)
 
 
@@ -312,5 +417,6 @@ def _finish(node: Any, done: dict[int, Any]) -> Any:
         return StoredArray(node.shape, node.dtype.name, node.read)
     if isinstance(node, Tensor):
         dtype = node.storage.dtype
-        return StoredArray(node.shape, "bfloat16" if dtype == BFLOAT16 else dtype.name, node.read)
+        name = "bfloat16" if dtype == BFLOAT16 else dtype.name
+        return StoredArray(node.shape, name, node.read, node.expanded)
     return node
