@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnext import backend
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.loader import EvaluationLoader
 from segnext.distributed.communicator import Communicator
 from segnext.errors import DataError, SegNeXtError
+from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.boundary import BoundaryIoU
 from segnext.evaluation.inference import (
     InferenceSettings,
@@ -102,7 +102,7 @@ def evaluate(
         for group in _same_size(loader, settings.window_batch):
             if group[0][1].image.shape != shape:
                 shape = group[0][1].image.shape
-                backend.release_memory()  # equal images use the same blocks again, others would add theirs
+                arrays_of(model).release_memory()  # equal images use the same blocks again, others would add theirs
             group_names = [dataset.name(index) for index, _ in group]
             predictions = predictor.predict_batch([sample.image for _, sample in group], group_names)
             for (index, sample), name, prediction in zip(group, group_names, predictions, strict=True):

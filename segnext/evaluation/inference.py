@@ -20,11 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segnext import backend
-from segnext.backend import jt
 from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
 from segnext.errors import ConfigError, WeightsError
+from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.dense import DenseLogits, strips
 from segnext.weights.checkpoint import CheckpointInfo
 
@@ -41,7 +40,6 @@ __all__ = [
 MULTI_SCALE_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 _CHECKPOINT_FIELDS = ("test_mode", "scale", "size_divisor", "crop", "stride")  # of the dataset, not of the run
 _SMALLEST_INPUT = 32  # pixels: one cell of the last backbone stage
-_STRIP_FLOATS = {"cpu": 2**22, "cuda": 2**26}  # scores per strip: 16 and 256 MiB
 
 
 class SegmentationModel(Protocol):
@@ -211,6 +209,7 @@ class SegmentationPredictor:
         self.seed = seed
         self.repeat = repeat
         self.strip_floats = strip_floats
+        self._arrays = arrays_of(model)
 
     def predict(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.int32]:
         """Labels (H, W) int32 of an (H, W, 3) uint8 RGB image; ``name`` seeds the bases."""
@@ -218,25 +217,19 @@ class SegmentationPredictor:
 
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """Like ``predict`` for several images, which share the passes through the model where sizes agree."""
-
-        def labels(scores_CHW: Any) -> NDArray[np.int32]:
-            index, _ = jt.argmax(scores_CHW, 0)
-            result: NDArray[np.int32] = index.numpy()
-            return result
-
-        with jt.no_grad():
+        with self._arrays.no_grad():
             passes = self._passes(images, names)
             return [
-                np.concatenate([labels(strip) for strip in self._strips(own, image)])
+                np.concatenate([self._arrays.best_class(strip) for strip in self._strips(own, image)])
                 for own, image in zip(passes, images, strict=True)
             ]
 
     def probabilities(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.float32]:
         """Class probabilities (C, H, W) float32 of an (H, W, 3) uint8 RGB image. Not for huge images."""
-        with jt.no_grad():
+        with self._arrays.no_grad():
             (passes,) = self._passes([image], [name])
             strips_CHW = list(self._strips(passes, image, probabilities=True))
-            return np.concatenate([strip.numpy() for strip in strips_CHW], axis=1)
+            return np.concatenate([self._arrays.numpy(strip) for strip in strips_CHW], axis=1)
 
     def _passes(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[list[DenseLogits]]:
         """The logits of every pass of every image."""
@@ -250,7 +243,7 @@ class SegmentationPredictor:
                 view = view[:, ::-1] if flipped else view
                 boxes = settings.windows(height, width)
                 top, bottom, left, right = boxes[0]
-                target = DenseLogits(height, width, (bottom - top, right - left), flipped)
+                target = DenseLogits(height, width, (bottom - top, right - left), flipped, arrays=self._arrays)
                 passes.append(target)
                 for number, (top, bottom, left, right) in enumerate(boxes):
                     pixels = view[top:bottom, left:right]
@@ -271,10 +264,8 @@ class SegmentationPredictor:
         """Runs equally large crops through the model and hands their logits to where they belong."""
         inputs = np.stack([normalize(np.ascontiguousarray(crop.pixels)) for crop in crops])
         self.model.seed_noise([crop.seed for crop in crops])
-        logits = self.model(jt.array(inputs))
-        logits.sync()  # now, so that the activations of this pass are freed before the next one
-        for number, crop in enumerate(crops):
-            crop.target.parts.append((crop.top, crop.left, logits[number]))
+        for crop, logits in zip(crops, self._arrays.forward(self.model, inputs), strict=True):
+            crop.target.parts.append((crop.top, crop.left, logits))
 
     def _strips(
         self, passes: Sequence[DenseLogits], image: NDArray[np.uint8], *, probabilities: bool = False
@@ -284,13 +275,13 @@ class SegmentationPredictor:
         # What one row of the result holds at full resolution, at the larger of the two sizes it is made at.
         row = max(max(width, dense.width) * max(1, dense.height / height) for dense in passes)
         classes = passes[0].parts[0][2].shape[0]
-        limit = self.strip_floats or _STRIP_FLOATS[backend.device_name() or "cpu"]
+        limit = self.strip_floats or self._arrays.strip_floats
         for start, stop in strips(height, max(1, int(limit / (row * classes)))):
             if len(passes) == 1 and not probabilities:
                 yield passes[0].strip((height, width), start, stop)
                 continue
             total: Any = 0
             for dense in passes:
-                total = total + jt.nn.softmax(dense.strip((height, width), start, stop), dim=0)
-                total.sync()  # one pass at a time
+                scores = self._arrays.softmax(dense.strip((height, width), start, stop))
+                total = self._arrays.computed(total + scores)  # one pass at a time
             yield total / len(passes)

@@ -92,9 +92,9 @@ class NMF2D(Module):
 
     def draw_bases(self, batch: int, dim: int, rank: int) -> Var | NDArray[np.float32]:
         """Bases (batch, dim, rank) ≥ 0 with columns of unit length; seeded through ``SegNeXt.seed_noise``."""
-        bases = self._noise.uniform(dim, rank)
+        bases = self._noise.bases(dim, rank)
         assert len(bases) == batch
-        return bases / np.linalg.norm(bases, axis=1, keepdims=True)
+        return bases
 
     def execute(self, x: Var) -> Var:
         b, d, h, w = x.shape

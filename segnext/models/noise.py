@@ -49,3 +49,9 @@ class Noise:
     def uniform(self, *shape: int) -> NDArray[np.float32]:
         """(B, *shape) float32 in [0,1), the next numbers of every image's stream."""
         return np.stack([stream.random(shape, dtype=np.float32) for stream in self._streams])
+
+    def bases(self, dim: int, rank: int) -> NDArray[np.float32]:
+        """(B, dim, rank) ≥ 0 with columns of unit length: where the factorisation of every image starts."""
+        drawn = self.uniform(dim, rank)
+        unit: NDArray[np.float32] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return unit

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segnext.data.augmentation import normalize
 from segnext.errors import ConfigError
-from segnext.evaluation.dense import bilinear_taps
+from segnext.evaluation.arrays import bilinear_taps
 from segnext.evaluation.inference import (
     InferenceSettings,
     SegmentationPredictor,

@@ -1,0 +1,220 @@
+"""The few operations on arrays that inference needs beside the model: by Jittor, or by NumPy and OpenCV without it.
+
+A model names its own in the attribute ``arrays``; one without it is Jittor's. Legend: C classes, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segnext import backend
+from segnext.backend import jt
+
+__all__ = ["Arrays", "JittorArrays", "NumpyArrays", "Taps", "arrays_of", "bilinear_taps"]
+
+_STRIP_FLOATS = {"": 2**22, "cpu": 2**22, "cuda": 2**26}  # 16 and 256 MiB
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The two source positions and the weight of the second one, for each output position along one axis."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+    @property
+    def source(self) -> tuple[int, int]:
+        """The half-open range of source positions that are read."""
+        return int(self.first.min()), int(self.second.max()) + 1
+
+
+def bilinear_taps(source: int, target: int, *, start: int = 0, stop: int | None = None) -> Taps:
+    """Taps of output positions ``start`` … ``stop`` - 1 when ``source`` samples become ``target`` samples.
+
+    Half-pixel centres (``align_corners=False``): position = (i + 0.5)·source/target - 0.5, clamped to the samples.
+    """
+    index = np.arange(start, target if stop is None else stop)
+    position = np.clip((index + 0.5) * (source / target) - 0.5, 0, source - 1)
+    first = np.floor(position).astype(np.int32)
+    second = np.minimum(first + 1, source - 1).astype(np.int32)
+    return Taps(first, second, (position - first).astype(np.float32))
+
+
+class Arrays(Protocol):
+    """Scores are (C, H, W) arrays of its own kind."""
+
+    @property
+    def strip_floats(self) -> int:
+        """How many scores to hold at full resolution at a time."""
+        ...
+
+    def no_grad(self) -> Any:
+        """A context in which nothing is kept for gradients."""
+        ...
+
+    def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
+        """The logits of each of ``images`` (B, 3, H, W), computed now."""
+        ...
+
+    def zeros(self, shape: tuple[int, ...]) -> Any: ...
+
+    def constant(self, values: NDArray[np.float32]) -> Any: ...
+
+    def rows(self, x: Any, taps: Taps, *, offset: int = 0) -> Any:
+        """``x`` interpolated along H; its first row is number ``offset`` of the taps' source."""
+        ...
+
+    def columns(self, x: Any, width: int, *, flipped: bool = False) -> Any:
+        """``x`` interpolated along W to ``width``, and mirrored if ``flipped``."""
+        ...
+
+    def softmax(self, x: Any) -> Any:
+        """Over the classes."""
+        ...
+
+    def computed(self, x: Any) -> Any:
+        """``x``, which is computed now."""
+        ...
+
+    def best_class(self, x: Any) -> NDArray[np.int32]:
+        """(H, W): the first of the classes with the highest score."""
+        ...
+
+    def numpy(self, x: Any) -> NDArray[np.float32]: ...
+
+    def release_memory(self) -> None:
+        """Gives freed memory back to the system, before images of another size come."""
+        ...
+
+
+class JittorArrays:
+    """On the device that Jittor runs on."""
+
+    @property
+    def strip_floats(self) -> int:
+        return _STRIP_FLOATS[backend.device_name()]
+
+    def no_grad(self) -> Any:
+        return jt.no_grad()
+
+    def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
+        logits = self.computed(model(jt.array(images)))  # so that the activations are freed before the next pass
+        return [logits[number] for number in range(len(images))]
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        return jt.zeros(shape)
+
+    def constant(self, values: NDArray[np.float32]) -> Any:
+        return jt.array(np.ascontiguousarray(values))
+
+    def rows(self, x: Any, taps: Taps, *, offset: int = 0) -> Any:
+        first, second = (self._take_rows(x, position - offset) for position in (taps.first, taps.second))
+        weight = self.constant(taps.weight).reshape((1, -1, 1))
+        return first * (1 - weight) + second * weight
+
+    def columns(self, x: Any, width: int, *, flipped: bool = False) -> Any:
+        taps, order = bilinear_taps(x.shape[2], width), slice(None, None, -1 if flipped else 1)
+        first, second = (self._take_columns(x, position[order]) for position in (taps.first, taps.second))
+        weight = self.constant(taps.weight[order]).reshape((1, 1, -1))
+        return first * (1 - weight) + second * weight
+
+    def softmax(self, x: Any) -> Any:
+        return jt.nn.softmax(x, dim=0)
+
+    def computed(self, x: Any) -> Any:
+        x.sync()
+        return x
+
+    def best_class(self, x: Any) -> NDArray[np.int32]:
+        index, _ = jt.argmax(x, 0)
+        result: NDArray[np.int32] = index.numpy()
+        return result
+
+    def numpy(self, x: Any) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = x.numpy()
+        return result
+
+    def release_memory(self) -> None:
+        backend.release_memory()
+
+    # reindex, unlike indexing, is fused with the arithmetic around it; positions are data, so that another image size
+    # compiles nothing anew.
+
+    @staticmethod
+    def _take_rows(x: Any, index: NDArray[np.int32]) -> Any:
+        channels, _, width = x.shape
+        return x.reindex([channels, len(index), width], ["i0", "@e0(i1)", "i2"], extras=[jt.array(index)])
+
+    @staticmethod
+    def _take_columns(x: Any, index: NDArray[np.int32]) -> Any:
+        channels, height, _ = x.shape
+        extras = [jt.array(np.ascontiguousarray(index))]
+        return x.reindex([channels, height, len(index)], ["i0", "i1", "@e0(i2)"], extras=extras)
+
+
+class NumpyArrays:
+    """On the CPU, without Jittor."""
+
+    strip_floats = _STRIP_FLOATS["cpu"]
+
+    @contextmanager
+    def no_grad(self) -> Iterator[None]:
+        yield
+
+    def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
+        logits: Sequence[Any] = model(images)
+        return logits
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        return np.zeros(shape, np.float32)
+
+    def constant(self, values: NDArray[np.float32]) -> Any:
+        return values
+
+    def rows(self, x: Any, taps: Taps, *, offset: int = 0) -> Any:
+        weight = taps.weight[None, :, None]
+        return x[:, taps.first - offset] * (1 - weight) + x[:, taps.second - offset] * weight
+
+    def columns(self, x: Any, width: int, *, flipped: bool = False) -> Any:
+        """By OpenCV, many times as fast as gathering: all rows of all classes are one image."""
+        if x.shape[2] != width:
+            plane = np.ascontiguousarray(x).reshape(-1, x.shape[2])
+            plane = cv2.resize(plane, (width, len(plane)), interpolation=cv2.INTER_LINEAR)
+            x = plane.reshape(*x.shape[:2], width)
+        return x[:, :, ::-1] if flipped else x
+
+    def softmax(self, x: Any) -> Any:
+        powers = np.exp(x - x.max(axis=0))
+        return powers / powers.sum(axis=0)
+
+    def computed(self, x: Any) -> Any:
+        return x
+
+    def best_class(self, x: Any) -> NDArray[np.int32]:
+        """Class by class: np.argmax over the first axis would copy the scores in another order."""
+        best, labels = x[0].copy(), np.zeros(x.shape[1:], np.int32)
+        for number in range(1, len(x)):
+            np.copyto(labels, number, where=x[number] > best)
+            np.maximum(best, x[number], out=best)
+        return labels
+
+    def numpy(self, x: Any) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = x
+        return result
+
+    def release_memory(self) -> None:
+        pass
+
+
+def arrays_of(model: Any) -> Arrays:
+    """The operations on what ``model`` returns."""
+    arrays: Arrays = getattr(model, "arrays", None) or JittorArrays()
+    return arrays
