@@ -19,8 +19,8 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 from segnext.data.augmentation import MEAN, STD
 from segnext.export.settings import ExportSettings, InputKind, OutputKind, Storage
+from segnext.kernels.norm import EPSILON
 from segnext.models.ham_head import EVALUATION_STEPS
-from segnext.models.layers import EPSILON
 from segnext.models.mscan import STRIPS
 from segnext.models.variants import get_variant
 
