@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
@@ -16,36 +15,11 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.backend import jt
+from segnext.kernels.sampling import Taps, best_channel, bilinear_taps, sample
 
-__all__ = ["Arrays", "JittorArrays", "NumpyArrays", "Taps", "arrays_of", "bilinear_taps"]
+__all__ = ["Arrays", "JittorArrays", "NumpyArrays", "arrays_of"]
 
 _STRIP_FLOATS = {"": 2**22, "cpu": 2**22, "cuda": 2**26}  # 16 and 256 MiB
-
-
-@dataclass(frozen=True)
-class Taps:
-    """The two source positions and the weight of the second one, for each output position along one axis."""
-
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
-    weight: NDArray[np.float32]
-
-    @property
-    def source(self) -> tuple[int, int]:
-        """The half-open range of source positions that are read."""
-        return int(self.first.min()), int(self.second.max()) + 1
-
-
-def bilinear_taps(source: int, target: int, *, start: int = 0, stop: int | None = None) -> Taps:
-    """Taps of output positions ``start`` … ``stop`` - 1 when ``source`` samples become ``target`` samples.
-
-    Half-pixel centres (``align_corners=False``): position = (i + 0.5)·source/target - 0.5, clamped to the samples.
-    """
-    index = np.arange(start, target if stop is None else stop)
-    position = np.clip((index + 0.5) * (source / target) - 0.5, 0, source - 1)
-    first = np.floor(position).astype(np.int32)
-    second = np.minimum(first + 1, source - 1).astype(np.int32)
-    return Taps(first, second, (position - first).astype(np.float32))
 
 
 class Arrays(Protocol):
@@ -68,12 +42,8 @@ class Arrays(Protocol):
 
     def constant(self, values: NDArray[np.float32]) -> Any: ...
 
-    def rows(self, x: Any, taps: Taps, *, offset: int = 0) -> Any:
-        """``x`` interpolated along H; its first row is number ``offset`` of the taps' source."""
-        ...
-
-    def columns(self, x: Any, width: int, *, flipped: bool = False) -> Any:
-        """``x`` interpolated along W to ``width``, and mirrored if ``flipped``."""
+    def sample(self, x: Any, rows: Taps, width: int, *, flipped: bool = False) -> Any:
+        """``x`` interpolated along H where ``rows`` says, along W to ``width``, and mirrored if ``flipped``."""
         ...
 
     def softmax(self, x: Any) -> Any:
@@ -115,16 +85,9 @@ class JittorArrays:
     def constant(self, values: NDArray[np.float32]) -> Any:
         return jt.array(np.ascontiguousarray(values))
 
-    def rows(self, x: Any, taps: Taps, *, offset: int = 0) -> Any:
-        first, second = (self._take_rows(x, position - offset) for position in (taps.first, taps.second))
-        weight = self.constant(taps.weight).reshape((1, -1, 1))
-        return first * (1 - weight) + second * weight
-
-    def columns(self, x: Any, width: int, *, flipped: bool = False) -> Any:
-        taps, order = bilinear_taps(x.shape[2], width), slice(None, None, -1 if flipped else 1)
-        first, second = (self._take_columns(x, position[order]) for position in (taps.first, taps.second))
-        weight = self.constant(taps.weight[order]).reshape((1, 1, -1))
-        return first * (1 - weight) + second * weight
+    def sample(self, x: Any, rows: Taps, width: int, *, flipped: bool = False) -> Any:
+        columns = bilinear_taps(x.shape[2], width)
+        return sample(x, rows, columns.mirrored() if flipped else columns)
 
     def softmax(self, x: Any) -> Any:
         return jt.nn.softmax(x, dim=0)
@@ -134,8 +97,7 @@ class JittorArrays:
         return x
 
     def best_class(self, x: Any) -> NDArray[np.int32]:
-        index, _ = jt.argmax(x, 0)
-        result: NDArray[np.int32] = index.numpy()
+        result: NDArray[np.int32] = best_channel(x).numpy()
         return result
 
     def numpy(self, x: Any) -> NDArray[np.float32]:
@@ -144,20 +106,6 @@ class JittorArrays:
 
     def release_memory(self) -> None:
         backend.release_memory()
-
-    # reindex, unlike indexing, is fused with the arithmetic around it; positions are data, so that another image size
-    # compiles nothing anew.
-
-    @staticmethod
-    def _take_rows(x: Any, index: NDArray[np.int32]) -> Any:
-        channels, _, width = x.shape
-        return x.reindex([channels, len(index), width], ["i0", "@e0(i1)", "i2"], extras=[jt.array(index)])
-
-    @staticmethod
-    def _take_columns(x: Any, index: NDArray[np.int32]) -> Any:
-        channels, height, _ = x.shape
-        extras = [jt.array(np.ascontiguousarray(index))]
-        return x.reindex([channels, height, len(index)], ["i0", "i1", "@e0(i2)"], extras=extras)
 
 
 class NumpyArrays:
@@ -179,14 +127,11 @@ class NumpyArrays:
     def constant(self, values: NDArray[np.float32]) -> Any:
         return values
 
-    def rows(self, x: Any, taps: Taps, *, offset: int = 0) -> Any:
-        weight = taps.weight[None, :, None]
-        return x[:, taps.first - offset] * (1 - weight) + x[:, taps.second - offset] * weight
-
-    def columns(self, x: Any, width: int, *, flipped: bool = False) -> Any:
-        """By OpenCV, many times as fast as gathering: all rows of all classes are one image."""
-        if x.shape[2] != width:
-            plane = np.ascontiguousarray(x).reshape(-1, x.shape[2])
+    def sample(self, x: Any, rows: Taps, width: int, *, flipped: bool = False) -> Any:
+        weight = rows.weight[None, :, None]
+        x = x[:, rows.first] * (1 - weight) + x[:, rows.second] * weight
+        if x.shape[2] != width:  # by OpenCV, many times as fast as gathering: all rows of all classes are one image
+            plane = x.reshape(-1, x.shape[2])
             plane = cv2.resize(plane, (width, len(plane)), interpolation=cv2.INTER_LINEAR)
             x = plane.reshape(*x.shape[:2], width)
         return x[:, :, ::-1] if flipped else x

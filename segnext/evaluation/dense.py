@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from segnext.evaluation.arrays import Arrays, JittorArrays, bilinear_taps
+from segnext.evaluation.arrays import Arrays, JittorArrays
+from segnext.kernels.sampling import bilinear_taps
 
 __all__ = ["DenseLogits", "strips"]
 
@@ -59,19 +60,17 @@ class DenseLogits:
     def strip(self, size: tuple[int, int], start: int, stop: int) -> Any:
         """(C, stop - start, W) logits of rows ``start`` … of the result of ``size`` = (height, width)."""
         height, width = size
-        if size == (self.height, self.width):
-            rows = self.rows(start, stop)
-            return self.arrays.columns(rows, width, flipped=True) if self.flipped else rows
+        if size == (self.height, self.width) and not self.flipped:
+            return self.rows(start, stop)
         taps = bilinear_taps(self.height, height, start=start, stop=stop)
         low, high = taps.source
-        rows = self.arrays.rows(self.rows(low, high), taps, offset=low)
-        return self.arrays.columns(rows, width, flipped=self.flipped)
+        return self.arrays.sample(self.rows(low, high), taps.shifted(low), width, flipped=self.flipped)
 
     def _resized(self, x_Chw: Any, start: int, stop: int) -> Any:
         """Rows ``start`` … ``stop`` - 1 of the logits resized bilinearly to the window."""
         height, width = self.window
         taps = bilinear_taps(x_Chw.shape[1], height, start=start, stop=stop)
-        return self.arrays.columns(self.arrays.rows(x_Chw, taps), width)
+        return self.arrays.sample(x_Chw, taps, width)
 
 
 def strips(height: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from segnext.data.augmentation import normalize
 from segnext.errors import ConfigError
-from segnext.evaluation.arrays import bilinear_taps
 from segnext.evaluation.inference import (
     InferenceSettings,
     SegmentationPredictor,
@@ -19,6 +18,7 @@ from segnext.evaluation.inference import (
     evaluation_mode,
     window_boxes,
 )
+from segnext.kernels.sampling import bilinear_taps
 from tests.evaluation.fakes import FakeModel
 
 Float = NDArray[np.float64]

@@ -133,7 +133,7 @@ def test_an_unknown_model_names_the_known_ones() -> None:
 
 
 def test_segnext_complexity_stays_a_function_after_its_module_was_imported() -> None:
-    assert segnext.models.complexity is complexity
+    assert segnext.complexity is complexity
 
 
 def test_counting_imports_neither_jittor_nor_torch() -> None:
