@@ -11,7 +11,8 @@ from rich.console import Console
 from segnext import complexity
 from segnext.app import TrainConfig, build, ranks, to_yaml
 from segnext.app.runner import runner
-from segnext.data.datasets import Dataset, Sample, check_labels
+from segnext.data.datasets import Dataset, Sample
+from segnext.data.inspection import check_training_data
 from segnext.distributed.world import current_world
 from segnext.models.precision import Precision
 from segnext.tracking.images import ValidationImage
@@ -32,8 +33,8 @@ def main(config: TrainConfig) -> None:
     # What can be wrong with data and weights shows here, before any work.
     training_set = build.build_dataset(config.dataset, "train")
     validation_set = build.build_dataset(config.dataset, "val")
-    for dataset in (training_set, validation_set):
-        check_labels(dataset)
+    for text in check_training_data(training_set, validation_set):
+        console.print(f"warning: {text}", markup=False)
     is_main = current_world().is_main  # the other ranks get folder and weights from rank 0
     resumed = build.run_to_resume(config) if is_main else None
     checkpoint = build.checkpoint_file(config.checkpoint) if is_main and not resumed else None

@@ -28,12 +28,14 @@ def cache_home() -> Path:
 def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtError] = TrainingError) -> None:
     """Writes ``content`` to a temporary name and renames it, so that a reader sees the old or the new file, whole.
 
+    A file name that is no UTF-8 is written with escapes, which JSON readers turn back into that name.
+
     Raises:
         SegNeXtError: of the kind ``error``: the disk is full or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content.encode() if isinstance(content, str) else content)
+        _write_and_rename(path, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the rename itself

@@ -75,6 +75,7 @@ def build_dataset(config: DatasetConfig, split: str) -> Dataset:
         split_seed=config.split_seed,
         size=_pair(config.image_size),
         length=config.train_images if split == "train" else config.val_images,
+        reading=config.reading(),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from omegaconf import MISSING
 
 from segnext.app.ranges import require
+from segnext.data.reading import Exif, ReadingSettings
 from segnext.models.variants import get_variant
 from segnext.sweeps.policy import OnFailure, parse_slots
 
@@ -153,6 +154,10 @@ class DatasetConfig:
     validation_fraction: float = 0.2  # dataset=folder without a split of its own
     split_seed: int = 0
     split_files: SplitFiles = field(default_factory=SplitFiles)
+    label_map: dict[int, int] = field(default_factory=dict)  # stored label values and what each is taken for
+    exif: Exif = Exif.auto  # labels of photos with an EXIF orientation: drawn on the turned image, or turn both
+    image_range: Optional[list[float]] = None  # values of images with more than 8 bits that become black and white
+    max_megapixels: float = 1000.0  # larger images and labels are refused
     image_size: list[int] = field(default_factory=lambda: [96, 96])  # dataset=shapes, height and width
     train_images: int = 0
     val_images: int = 0
@@ -165,12 +170,21 @@ class DatasetConfig:
     profile_size: list[int] = field(default_factory=lambda: [512, 512])  # height and width at which MACs are counted
 
     def check(self) -> None:
+        self.reading()
         for key in ("crop", "scale", "ratio_range", "profile_size"):
             pair = getattr(self, key)
             require(len(pair) == 2 and min(pair) > 0, f"dataset.{key}", pair, "two positive numbers")
         for key in ("scale", "crop", "stride"):
             pair = getattr(self.test, key)
             require(len(pair) == 2 and min(pair) > 0, f"dataset.test.{key}", pair, "two positive numbers")
+
+    def reading(self) -> ReadingSettings:
+        """How files are read; raises ConfigError for a setting out of range."""
+        pair = self.image_range
+        require(pair is None or len(pair) == 2, "dataset.image_range", pair, "two numbers, as [0,4095]")
+        return ReadingSettings(
+            dict(self.label_map), self.exif, None if pair is None else (pair[0], pair[1]), self.max_megapixels
+        )
 
 
 @dataclass

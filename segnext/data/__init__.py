@@ -11,10 +11,10 @@ from typing import Any
 _HOMES = {
     "classes": ("ADE", "CAMVID", "CITYSCAPES", "SHAPES", "ClassTable", "load_class_table"),
     "creation": ("DATASETS", "create_dataset"),
-    "datasets": ("Dataset", "Sample", "check_labels"),
-    "inspection": ("DatasetReport", "inspect_dataset"),
+    "datasets": ("Dataset", "Sample"),
+    "inspection": ("DatasetReport", "check_training_data", "inspect_dataset"),
     "loader": ("Batch", "EvaluationLoader", "TrainingLoader"),
-    "transforms": ("TrainingTransform", "normalize"),
+    "augmentation": ("TrainingTransform", "normalize"),
 }
 _LAZY = {name: f"segnext.data.{module}" for module, names in _HOMES.items() for name in names}
 

@@ -37,11 +37,13 @@ class ClassTable:
         name: what the table is called, for messages and reports.
         names: K class names; a label value k in 0 … K-1 means ``names[k]``, 255 means "ignore".
         palette: (K, 3) uint8 RGB. Colours may repeat (ADE20K has one pair), so a colour does not give a class.
+        own_palette: whether the colours are those of the user's own label files, and not for pictures alone.
     """
 
     name: str
     names: tuple[str, ...]
     palette: npt.NDArray[np.uint8] = field(compare=False, repr=False)
+    own_palette: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= IGNORE_LABEL:
@@ -108,7 +110,7 @@ def load_class_table(path: str | Path) -> ClassTable:
         raise DataError(f"class table {path}: the class {twice!r} is listed twice; each name may occur once")
     palette = content.get("palette")
     colours = distinct_palette(len(names)) if palette is None else _palette(palette, len(names), path)
-    return ClassTable(str(content.get("name", path.stem)), tuple(names), colours)
+    return ClassTable(str(content.get("name", path.stem)), tuple(names), colours, own_palette=palette is not None)
 
 
 def _palette(entries: Any, count: int, path: Path) -> npt.NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -10,13 +11,13 @@ import numpy as np
 
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, load_class_table
 from segnext.data.datasets import FileDataset, FilePair
+from segnext.data.reading import IMAGE_SUFFIXES
 from segnext.errors import ConfigError, DataError
 
 __all__ = ["SPLITS", "ade", "camvid", "cityscapes", "folder", "list_files"]
 
 SPLITS = ("train", "val", "test")
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LABEL_SUFFIXES = (".png",)
 
 
@@ -220,23 +221,31 @@ def _class_file(base: Path, classes: str | Path | None) -> Path:
 
 def _read_stems(listing: Path) -> list[str]:
     try:
-        lines = listing.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        if not listing.is_file():  # a pipe would be waited for without end
+            raise DataError(f"split file {listing} does not exist or is no file; it must list one stem a line")
+        # file names are bytes, UTF-8 or not; some editors put a byte-order mark before them
+        text = listing.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    except OSError as error:
         raise DataError(f"split file {listing} cannot be read: {error}; it must list one stem a line") from error
-    stems = [line.strip() for line in lines if line.strip()]
+    stems = [line.strip() for line in text.splitlines() if line.strip()]
     if not stems:
         raise DataError(f"split file {listing} is empty; it must list one stem a line")
     return stems
 
 
 def _by_stem(files: list[str], where: Path) -> dict[str, str]:
+    """Paths by stem, in composed Unicode: some systems write é as one letter, others as e with an accent."""
     stems: dict[str, str] = {}
     for file in files:
-        stem = str(PurePosixPath(file).with_suffix(""))
+        stem = unicodedata.normalize("NFC", _stem(file))
         if stem in stems:
             raise DataError(f"{where / stems[stem]} and {where / file} have the same stem; rename or remove one")
         stems[stem] = file
     return stems
+
+
+def _stem(file: str) -> str:
+    return str(PurePosixPath(file).with_suffix(""))
 
 
 def _pair_by_stem(
@@ -245,7 +254,7 @@ def _pair_by_stem(
     label_folder: str,
     classes: ClassTable,
     *,
-    suffixes: tuple[str, ...] = _IMAGE_SUFFIXES,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
     reduce_zero_label: bool = False,
     cure: str = "",
     stems: Iterable[str] | None = None,
@@ -260,12 +269,29 @@ def _pair_by_stem(
     if missing:
         raise DataError(
             f"{len(missing)} of {len(wanted)} images have no label, the first is "
-            f"{base / image_folder / images[missing[0]]} (expected {base / label_folder / missing[0]}.png); "
-            "add the labels or remove the images"
+            f"{base / image_folder / images[missing[0]]} (expected {base / label_folder / missing[0]}.png"
+            f"{_neighbours(base / label_folder, missing[0])}); add the labels or remove the images"
         )
-    pairs = tuple(FilePair(stem, f"{image_folder}/{images[stem]}", f"{label_folder}/{labels[stem]}") for stem in wanted)
+    pairs = tuple(
+        FilePair(_stem(images[stem]), f"{image_folder}/{images[stem]}", f"{label_folder}/{labels[stem]}")
+        for stem in wanted
+    )
     unused = len(labels.keys() - images.keys())
     return FileDataset(classes, str(base), pairs, reduce_zero_label, cure, unused)
+
+
+def _neighbours(label_folder: Path, stem: str) -> str:
+    """Files that may be meant for the label of ``stem``: another suffix, or more than the stem in the name."""
+    wanted = label_folder / stem
+    try:
+        names = sorted(entry.name for entry in wanted.parent.iterdir())
+    except OSError:
+        return ""
+    for name in names:
+        plain = unicodedata.normalize("NFC", name)
+        if plain.lower().startswith(wanted.name.lower()) and not plain[len(wanted.name) :][:1].isalnum():
+            return f"; is {name} meant? Labels are PNG files with the image's own stem"
+    return ""
 
 
 def _known_stems(
@@ -278,9 +304,9 @@ def _known_stems(
     """The listed stems, each once; a listed file name with its suffix is understood, too."""
     known: dict[str, None] = {}
     for entry in stems:
-        stem = entry
+        stem = unicodedata.normalize("NFC", entry)
         if stem not in images and entry.lower().endswith((*suffixes, *_LABEL_SUFFIXES)):
-            stem = str(PurePosixPath(entry).with_suffix(""))
+            stem = _stem(stem)
         if stem not in images:
             raise DataError(f"{listed_in} lists {entry!r}, but {where} has no image of that stem; correct the list")
         known[stem] = None

@@ -84,6 +84,13 @@ def _of_split(split: str, dataset: Dataset, report: DatasetReport) -> Iterator[F
     if len(report.broken) > _SHOWN:
         names = _listing([broken.name for broken in report.broken[_SHOWN:]])
         yield problem(split, f"{len(report.broken) - _SHOWN} more broken pairs: {names}")
+    for name, damage in report.damaged[:_SHOWN]:
+        yield problem(split, f"{name}: the image is damaged: {damage}", "restore it or remove the pair")
+    if len(report.damaged) > _SHOWN:
+        names = _listing([damaged.name for damaged in report.damaged[_SHOWN:]])
+        yield problem(split, f"{len(report.damaged) - _SHOWN} more damaged images: {names}")
+    for text in (*report.problems(split), *report.suspicions(split)):
+        yield problem(split, text)
     yield from _of_values(split, dataset, report)
     if report.unused_labels > 0:
         yield warning(split, f"{report.unused_labels} labels have no image", "are images missing? Else all is well")

@@ -128,12 +128,24 @@ class InferenceSettings:
 
     def input_size(self, height: int, width: int, ratio: float) -> tuple[int, int]:
         """(height, width) at which an image of that size enters the network, at least 32 a side."""
+        return self._sizes(height, width, ratio)[1]
+
+    def resize(self, image: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
+        """The image (H, W, 3) uint8 as it enters the network, resized twice as in the official test.
+
+        First to fit ``scale``, in 8 bits, then this to a multiple of ``size_divisor``.
+        """
+        fitted, final = self._sizes(image.shape[0], image.shape[1], ratio)
+        return resize_image(resize_image(image, fitted), final)
+
+    def _sizes(self, height: int, width: int, ratio: float) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(height, width) after the first and after the second resize."""
         if self.scale is None:
-            size = int(height * ratio + 0.5), int(width * ratio + 0.5)
+            fitted = max(int(height * ratio + 0.5), 1), max(int(width * ratio + 0.5), 1)
         else:
-            size = keep_ratio_size(height, width, (int(self.scale[0] * ratio), int(self.scale[1] * ratio)))
-        size = resize_to_multiple_size(*size, self.size_divisor)
-        return max(size[0], _SMALLEST_INPUT), max(size[1], _SMALLEST_INPUT)
+            fitted = keep_ratio_size(height, width, (int(self.scale[0] * ratio), int(self.scale[1] * ratio)))
+        final = resize_to_multiple_size(*fitted, self.size_divisor)
+        return fitted, (max(final[0], _SMALLEST_INPUT), max(final[1], _SMALLEST_INPUT))
 
     def windows(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """(top, bottom, left, right) of every window over an input of that size, row by row."""
@@ -156,7 +168,7 @@ def window_boxes(length: int, *, window: int, stride: int) -> list[tuple[int, in
 
 def bases_seed(seed: int, *, repeat: int, name: str, pass_number: int, window_number: int) -> int:
     """Seed in [0, 2**31) of the random bases of one forward pass of one image."""
-    key = [seed, repeat, zlib.crc32(name.encode()), pass_number, window_number]
+    key = [seed, repeat, zlib.crc32(name.encode(errors="backslashreplace")), pass_number, window_number]
     return int(np.random.SeedSequence(key).generate_state(1)[0]) >> 1
 
 
@@ -238,8 +250,8 @@ class SegmentationPredictor:
         waiting: dict[tuple[int, ...], list[_Crop]] = defaultdict(list)
         for pass_number, (ratio, flipped) in enumerate(settings.passes):
             for image, name, passes in zip(images, names, result, strict=True):
-                height, width = settings.input_size(image.shape[0], image.shape[1], ratio)
-                view = resize_image(image, (height, width))
+                view = settings.resize(image, ratio)
+                height, width = view.shape[:2]
                 view = view[:, ::-1] if flipped else view
                 boxes = settings.windows(height, width)
                 top, bottom, left, right = boxes[0]

@@ -85,7 +85,7 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Raises TrainingError when the record cannot be written: a run without its log is not worth its hours."""
-        data = f"{event.to_json()}\n".encode()
+        data = f"{event.to_json()}\n".encode(errors="backslashreplace")
         try:
             while data:
                 data = data[os.write(self._file, data) :]

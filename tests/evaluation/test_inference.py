@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segnext.data.augmentation import normalize
 from segnext.errors import ConfigError
 from segnext.evaluation.inference import (
+    MULTI_SCALE_RATIOS,
     InferenceSettings,
     SegmentationPredictor,
     bases_seed,
@@ -44,14 +45,28 @@ def softmax(x: Float) -> Float:
     return e / e.sum(0)
 
 
+def resized_twice(image: NDArray[np.uint8], settings: InferenceSettings, ratio: float) -> NDArray[np.uint8]:
+    """The official test pipeline: an 8-bit image that fits the scale, then that one to multiples of the divisor."""
+    height, width = image.shape[:2]
+    factor = ratio
+    if settings.scale is not None:
+        long, short = int(settings.scale[0] * ratio), int(settings.scale[1] * ratio)
+        factor = min(long / max(height, width), short / min(height, width))
+    fitted = int(width * factor + 0.5), int(height * factor + 0.5)
+    stretched = tuple(int(np.ceil(side / settings.size_divisor)) * settings.size_divisor for side in fitted)
+    for size in (fitted, stretched):
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return image
+
+
 def reference_probabilities(
     model: FakeModel, image: NDArray[np.uint8], settings: InferenceSettings, name: str
 ) -> Float:
     """The official evaluation at full size, float64, window after window."""
     passes = []
     for number, (ratio, flipped) in enumerate(settings.passes):
-        height, width = settings.input_size(*image.shape[:2], ratio)
-        view = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        view = resized_twice(image, settings, ratio)
+        height, width = view.shape[:2]
         if flipped:
             view = np.ascontiguousarray(view[:, ::-1])
         total = np.zeros((model.classes, height, width))
@@ -133,6 +148,24 @@ def test_ade_images_are_fitted_into_2048x512_and_stretched_to_multiples_of_32(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert InferenceSettings().input_size(*size, 1.0) == expected
+
+
+@pytest.mark.parametrize("ratio", MULTI_SCALE_RATIOS)
+@pytest.mark.parametrize("width_and_height", [(683, 512), (640, 425), (500, 333), (2049, 511), (97, 131), (33, 32)])
+def test_an_image_enters_the_network_resized_twice(width_and_height: tuple[int, int], ratio: float) -> None:
+    width, height = width_and_height
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(image, (5, 5), 0)
+    settings = InferenceSettings(mode="ms")
+    view = settings.resize(image, ratio)
+    assert view.shape[:2] == settings.input_size(height, width, ratio)
+    assert np.array_equal(view, resized_twice(image, settings, ratio))
+
+
+def test_a_name_that_is_no_utf_8_seeds_the_bases() -> None:
+    arguments = {"repeat": 0, "pass_number": 0, "window_number": 0}
+    seeds = {bases_seed(0, name=name, **arguments) for name in ("caf\udce9", "caf\udce8", "café")}
+    assert len(seeds) == 3
 
 
 def test_multi_scale_sizes_truncate_the_scaled_sides() -> None:
