@@ -1,12 +1,14 @@
-"""Files that are whole or absent, whatever happens: atomic writes, locks, strict JSON, and the home of the caches."""
+"""Files that are whole or absent, whatever happens: atomic writes, locks, bounded reading; the home of the caches."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from segnext.errors import SegNeXtError, TrainingError
 
-__all__ = ["FileLock", "cache_home", "link_atomically", "strict_json", "write_atomically"]
+__all__ = [
+    "FileLock", "cache_home", "link_atomically", "parse_json", "read_file", "read_json", "read_yaml", "strict_json",
+    "write_atomically",
+]  # fmt: skip
+
+_LARGEST_TEXT = 64 << 20  # bytes of a text file that is read whole
+_LARGEST_YAML = 128 << 10  # bytes; PyYAML takes a second for it
 
 
 def cache_home() -> Path:
@@ -68,6 +77,54 @@ def link_atomically(link: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     os.replace(temporary, link)
+
+
+def read_file(path: Path, *, limit: int = _LARGEST_TEXT) -> bytes:
+    """The content of a file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: it cannot be read, is no regular file (a pipe would block for ever), or is larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+        return file.read(limit)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; raises OSError as ``read_file`` does, ValueError for anything that is no JSON."""
+    return parse_json(read_file(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that ``text`` holds; raises ValueError for anything that is no JSON or is nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, of which a few lines can stand for any amount of data."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> Any:
+    """The value in a YAML file without aliases; raises OSError as ``read_file`` does, ValueError when it is no YAML."""
+    try:
+        return yaml.load(read_file(path, limit=_LARGEST_YAML), _PlainLoader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (yaml.YAMLError, ArithmeticError, AttributeError, TypeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def strict_json(value: Any, *, indent: int | None = None) -> str:

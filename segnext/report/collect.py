@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from segnext.errors import ConfigError
+from segnext.files import read_json
 from segnext.tracking.events import Event, read_events, series
 from segnext.tracking.run_folder import RunFolder
 
@@ -119,7 +118,7 @@ def _run_folders(root: Path) -> Iterator[RunFolder]:
 
 
 def _read(folder: RunFolder, root: Path, evaluations: Sequence[Mapping[str, Any]]) -> Run:
-    config, metrics, events = _config(folder), folder.read_metrics(), read_events(folder.events)
+    config, metrics, events = folder.read_config(), folder.read_metrics(), read_events(folder.events)
     status = folder.read_status()
     iterations, mious = series(events, "val/mIoU")
     best = int(np.nanargmax(mious)) if np.isfinite(mious).any() else None
@@ -133,11 +132,11 @@ def _read(folder: RunFolder, root: Path, evaluations: Sequence[Mapping[str, Any]
         name=str(folder.path.relative_to(root.absolute())),
         model=str(model or "?"),
         dataset=str(dataset or "?"),
-        seed=_get(config, "seed"),
+        seed=_count(_get(config, "seed")),
         state="unknown" if status is None else "lost" if status.lost else status.state,
         error=None if status is None else status.error or status.exit_reason,
         iteration=max((e.iteration for e in events), default=0),
-        iterations=_get(config, "schedule", "iterations"),
+        iterations=_count(_get(config, "schedule", "iterations")),
         miou_ss=_number(metrics.get("best_mIoU")) if best is None else float(mious[best]),
         miou_ms=_number(ms[-1]),
         best_iteration=metrics.get("best_iteration") if best is None else int(iterations[best]),
@@ -177,14 +176,6 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _config(folder: RunFolder) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _get(config: Any, *keys: str) -> Any:
     for key in keys:
         config = config.get(key) if isinstance(config, Mapping) else None
@@ -192,19 +183,23 @@ def _get(config: Any, *keys: str) -> Any:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e30 else math.nan
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and abs(value) < 2**63 else None
 
 
 def _paper(figures: Any) -> Paper | None:
     try:
-        return Paper(figures["mIoU_ss"] / 100, figures["mIoU_ms"] / 100, figures["flops_G"] * 1e9)
-    except (KeyError, TypeError):
+        return Paper(float(figures["mIoU_ss"]) / 100, float(figures["mIoU_ms"]) / 100, float(figures["flops_G"]) * 1e9)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
 def _url(folder: RunFolder) -> str | None:
     try:
-        url = json.loads((folder.path / "wandb.json").read_text(encoding="utf-8"))["url"]
+        url = read_json(folder.path / "wandb.json")["url"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None

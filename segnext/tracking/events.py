@@ -18,7 +18,6 @@ does not count any more. ``read_events`` leaves it out, so every curve has one v
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -31,9 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import TrainingError
-from segnext.files import strict_json
+from segnext.files import parse_json, read_file, strict_json
 
-__all__ = ["Event", "EventLog", "all_events", "read_events", "series"]
+__all__ = ["MOST_ITERATIONS", "Event", "EventLog", "all_events", "read_events", "series"]
+
+
+MOST_ITERATIONS = 10**8
+_LARGEST = 4 << 30  # bytes of a log
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,42 @@ class Event:
     @classmethod
     def from_json(cls, line: str) -> Event:
         """Raises ValueError when ``line`` is not a record."""
-        record = json.loads(line)
+        record = parse_json(line)
         if not isinstance(record, dict):
             raise ValueError("a record is a JSON object")
+        images, figures = record.get("images", []), record.get("figures", {})
+        if not isinstance(images, list) or not all(map(_plain_image, images)) or not isinstance(figures, dict):
+            raise ValueError("images or figures of another form")
         try:
             metrics = {str(k): math.nan if v is None else float(v) for k, v in record.pop("metrics").items()}
+            iteration = record.pop("iteration")
+            if not isinstance(iteration, int) or not 0 <= iteration <= MOST_ITERATIONS:
+                raise ValueError(f"iteration {iteration}")
+            scores = [value for name, value in metrics.items() if _is_score(name)]
+            if not all(0 <= score <= 1 or math.isnan(score) for score in scores):
+                raise ValueError("a score is a fraction")
             return cls(
-                iteration=int(record.pop("iteration")),
+                iteration=iteration,
                 kind=str(record.pop("kind")),
                 metrics=metrics,
                 time=float(record.pop("time")),
                 extra=record,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"incomplete record: {error}") from error
+
+
+def _is_score(name: str) -> bool:
+    return name in ("val/mIoU", "val/mAcc", "val/aAcc") or name.startswith("val/IoU/")
+
+
+def _plain_image(record: Any) -> bool:
+    """Whether ``record`` names files, and none outside of the run folder."""
+    return (
+        isinstance(record, dict)
+        and all(isinstance(part, str) for part in record.values())
+        and not any(Path(part).is_absolute() or ".." in Path(part).parts for part in record.values())
+    )
 
 
 class EventLog:
@@ -106,8 +131,8 @@ class EventLog:
 def all_events(path: str | Path) -> Iterator[Event]:
     """Every whole record in the order written, also those that no longer count; damaged lines are skipped."""
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
-    except FileNotFoundError:
+        lines = read_file(Path(path), limit=_LARGEST).decode(errors="replace").split("\n")
+    except OSError:
         return
     for line in lines:
         try:

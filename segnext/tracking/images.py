@@ -105,7 +105,7 @@ def sample_pictures(
 ) -> Iterator[tuple[str, Image.Image | None]]:
     """Name and picture of each validation image kept at ``best_iteration``, else at the last evaluation.
 
-    The picture is None where a file of the image is missing.
+    The picture is None where a file of the image is missing or damaged.
     """
     kept = [event for event in events if event.kind == "images"]
     if not kept:
@@ -113,24 +113,22 @@ def sample_pictures(
     event = next((e for e in kept if e.iteration == best_iteration), kept[-1])
     names, palette = folder.read_classes()
     for record in event.extra.get("images", []):
+        name = str(record.get("name", "?"))
         try:
             sample = StoredImage(**record).load(folder)
-        except (OSError, TypeError):
-            yield str(record.get("name", record)), None
-            continue
-        title = f"{sample.name}, iteration {event.iteration}"
-        yield (
-            sample.name,
-            side_by_side(
+            picture = side_by_side(
                 sample.image,
                 sample.truth,
                 sample.prediction,
                 names=names,
                 palette=palette,
-                title=title,
+                title=f"{name}, iteration {event.iteration}",
                 panel_width=panel_width,
-            ),
-        )
+            )
+        except Exception:  # a damaged picture makes Pillow raise nearly anything
+            yield name, None
+            continue
+        yield name, picture
 
 
 def curves_figure(events: Sequence[Event], *, title: str = "") -> Figure:

@@ -20,7 +20,6 @@ process at a time works in it, held by a lock on ``.lock``.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -35,11 +34,14 @@ import psutil
 from numpy.typing import NDArray
 
 from segnext.errors import ConfigError
-from segnext.files import FileLock, strict_json, write_atomically
+from segnext.files import FileLock, read_json, read_yaml, strict_json, write_atomically
 
 __all__ = ["LOCKED_FOR", "RunFolder", "State", "Status"]
 
 State = Literal["running", "finished", "failed", "interrupted", "pruned"]
+
+_FRACTIONS = frozenset({"mIoU", "mAcc", "aAcc", "best_mIoU", "mIoU_ms", "boundary_mIoU"})
+_COUNTS = frozenset({"iteration", "best_iteration", "params", "macs", "flops"})
 
 # Names the folder whose lock whoever started this process holds on its behalf (a sweep does).
 LOCKED_FOR = "SEGNEXT_RUN_LOCKED"
@@ -63,6 +65,17 @@ class Status:
     attempts: int = 1
     exit_code: int | None = None
     signal: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError for anything else than what ``write_status`` writes."""
+        if self.state not in get_args(State):
+            raise ValueError(f"state {self.state!r}")
+        texts = (self.error, self.exit_reason, self.signal)
+        numbers = (self.pid, self.started, self.updated, self.attempts, self.exit_code or 0)
+        if not all(text is None or isinstance(text, str) for text in texts) or not isinstance(self.host, str):
+            raise TypeError("text belongs here")
+        if not all(isinstance(n, int | float) and abs(n) < 2**53 for n in numbers) or not isinstance(self.pid, int):
+            raise TypeError("a number belongs here")
 
     @property
     def lost(self) -> bool:
@@ -248,7 +261,7 @@ class RunFolder:
     def read_status(self) -> Status | None:
         """What ``status.json`` says; None when it is missing or damaged."""
         try:
-            return Status(**json.loads(self.status.read_text(encoding="utf-8")))
+            return Status(**read_json(self.status))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -257,8 +270,9 @@ class RunFolder:
         write_atomically(self.metrics, strict_json(figures, indent=2) + "\n")
 
     def read_metrics(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds; empty when it is missing or damaged."""
-        return _read_object(self.metrics)
+        """What ``metrics.json`` holds; empty when it is missing or damaged, without figures that cannot be."""
+        figures = _read_object(self.metrics)
+        return {name: figure for name, figure in figures.items() if _possible(name, figure)}
 
     def write_classes(self, names: Sequence[str], palette: NDArray[np.uint8]) -> None:
         """Writes ``classes.json`` from K names and a (K, 3) uint8 RGB palette."""
@@ -267,13 +281,33 @@ class RunFolder:
     def read_classes(self) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
         """Names and (K, 3) uint8 palette of the classes; both empty when unknown."""
         record = _read_object(self.classes)
-        palette = np.array(record.get("palette", []), np.uint8).reshape(-1, 3)
-        return tuple(record.get("names", ())), palette
+        try:
+            palette = np.array(record["palette"], np.uint8).reshape(-1, 3)
+            names = tuple(str(name) for name in record["names"] if isinstance(name, str))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            names = ()
+        return (names, palette) if 0 < len(names) == len(palette) else ((), np.zeros((0, 3), np.uint8))
+
+    def read_config(self) -> dict[str, Any]:
+        """What ``config.yaml`` holds; empty when it is missing or damaged."""
+        try:
+            value = read_yaml(self.config)
+        except (OSError, ValueError):
+            return {}
+        return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _possible(name: str, figure: Any) -> bool:
+    if figure is None:
+        return True
+    if name in _FRACTIONS:
+        return isinstance(figure, int | float) and 0 <= figure <= 1
+    return name not in _COUNTS or (isinstance(figure, int) and 0 <= figure < 2**63)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from segnext.errors import ConfigError, SegNeXtError
-from segnext.files import strict_json, write_atomically
+from segnext.files import read_json, strict_json, write_atomically
 from segnext.tracking.events import Event, all_events, read_events
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import RunFolder, State
@@ -201,7 +201,7 @@ class WandbSink:
     def _run_id(self) -> str:
         """The id in ``wandb.json``; else one made of the folder's name and, against mix-ups, its host and path."""
         try:
-            return str(json.loads(self._record.read_text(encoding="utf-8"))["id"])
+            return str(read_json(self._record)["id"])
         except (OSError, ValueError, KeyError, TypeError):
             place = f"{socket.gethostname()}:{self._folder.path}:{self._folder.path.stat().st_ino}"
             name = re.sub(r"[^A-Za-z0-9_-]+", "-", self._folder.name).strip("-")[-100:]
