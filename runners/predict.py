@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from segnext import backend
 from segnext.app import PredictConfig
-from segnext.app.build import inference_settings
+from segnext.app.build import inference_settings, known_classes
 from segnext.app.runner import runner
-from segnext.app.trained import known_classes, open_run_folder, recorded
+from segnext.app.trained import open_run_folder, recorded
 from segnext.data.classes import ClassTable
 from segnext.data.reading import read_image
 from segnext.errors import SegNeXtError

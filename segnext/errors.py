@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackendError", "ConfigError", "DataError", "DivergenceError", "SegNeXtError", "TrainingError", "WeightsError",
+    "require",
 ]  # fmt: skip
 
 
@@ -53,3 +54,9 @@ class DivergenceError(TrainingError):
     """The loss is no longer finite, or has become zero."""
 
     on_all_ranks = True
+
+
+def require(condition: bool, key: str, value: object, wanted: str) -> None:
+    """Raises ConfigError naming ``key``, its ``value`` and what is ``wanted``, unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"{key}={value} is out of range: give {wanted}")

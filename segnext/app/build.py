@@ -21,11 +21,12 @@ from segnext.app import (
     to_dict,
 )
 from segnext.data.augmentation import TrainingTransform
-from segnext.data.classes import ClassTable
+from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.world import World
+from segnext.errors import ConfigError
 from segnext.evaluation.inference import InferenceSettings
 from segnext.models.precision import Precision
 from segnext.models.tensor_shapes import tensor_shapes
@@ -53,6 +54,8 @@ __all__ = [
     "inference_settings",
     "initial_weights",
     "intervals",
+    "job_settings",
+    "known_classes",
     "learning_rate",
     "new_run_folder",
     "pretrained_backbone",
@@ -77,6 +80,21 @@ def build_dataset(config: DatasetConfig, split: str) -> Dataset:
         length=config.train_images if split == "train" else config.val_images,
         reading=config.reading(),
     )
+
+
+_CLASSES = {"ade": ADE, "cityscapes": CITYSCAPES, "camvid": CAMVID, "shapes": SHAPES}
+
+
+def known_classes(config: DatasetConfig) -> ClassTable:
+    """Names and colours of the dataset's classes, without its files (``folder``: of its yaml file)."""
+    if config.name in _CLASSES:
+        return _CLASSES[config.name]
+    inside = Path(config.root or ".").expanduser() / (config.classes or "classes.yaml")
+    if inside.is_file():
+        return load_class_table(inside)
+    if config.classes is None:
+        raise ConfigError("dataset.classes is not set: name the yaml file with the names of the classes")
+    return load_class_table(config.classes)
 
 
 def build_transform(config: DatasetConfig) -> TrainingTransform:
@@ -116,6 +134,23 @@ def checkpoint_file(checkpoint: str | None) -> Path | None:
     if checkpoint is None:
         return None
     return locate(checkpoint) if checkpoint.startswith(PREFIX) else find_checkpoint(checkpoint)
+
+
+def job_settings(config: TrainConfig) -> dict[str, Any]:
+    """What a sweep must know of the job with this configuration."""
+    return {
+        "model": config.model.name,
+        "nmf_rank": config.model.ham.rank,
+        "dataset": config.dataset.name,
+        "num_classes": len(known_classes(config.dataset)),
+        "profile_size": tuple(config.dataset.profile_size),
+        "crop": tuple(config.dataset.crop),
+        "iterations": config.schedule.iterations,
+        "batch_size": config.schedule.batch_size,
+        "device": config.device.value,
+        "ranks": config.ranks or 1,
+        "group": config.tracking.group,
+    }
 
 
 def run_to_resume(config: TrainConfig) -> RunFolder | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Optional
+from typing import Optional
 
 from omegaconf import MISSING
 
 from segnext.app.ranges import require
 from segnext.data.reading import Exif, ReadingSettings
 from segnext.models.variants import get_variant
-from segnext.sweeps.policy import OnFailure, parse_slots
+from segnext.sweeps.settings import SweepSettings as SweepConfig
 
 __all__ = [
     "CountFormat",
@@ -240,25 +239,3 @@ class EvaluationConfig:
         require(self.window_batch >= 1, "evaluation.window_batch", self.window_batch, "at least 1")
         if self.max_images is not None:
             require(self.max_images >= 1, "evaluation.max_images", self.max_images, "at least 1")
-
-
-@dataclass
-class SweepConfig:
-    """How the jobs of `-m` are run (segnext/sweeps)."""
-
-    name: Optional[str] = None  # folder below <output_dir>/sweeps; null: follows from the command's choices
-    slots: Any = "auto"  # jobs at a time; auto: one per GPU, one without a GPU
-    on_failure: str = "continue"  # continue, stop or retry:N
-    dry_run: bool = False  # list the jobs and run nothing
-    grace: float = 2.5  # seconds that a stopped job has to save before it is killed
-    prune: Optional[str] = None  # stop a job below this curve: a run folder, or best (the best finished job so far)
-    prune_margin: float = 0.05  # by this much mIoU, a fraction
-
-    def check(self) -> None:
-        parse_slots(self.slots)
-        OnFailure.parse(self.on_failure)
-        require(self.grace >= 0, "sweep.grace", self.grace, "at least 0")
-        require(0 <= self.prune_margin < 1, "sweep.prune_margin", self.prune_margin, "a fraction from 0 to below 1")
-        if self.name is not None:
-            plain = self.name not in (".", "..") and re.fullmatch(r"[\w.=+-]+", self.name)
-            require(bool(plain), "sweep.name", self.name, "letters, digits and . = + - _")

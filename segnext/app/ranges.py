@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from segnext.errors import ConfigError
+from segnext.errors import require
 
 __all__ = ["require"]
-
-
-def require(condition: bool, key: str, value: object, wanted: str) -> None:
-    """Raises ConfigError naming ``key``, its ``value`` and what is ``wanted``, unless ``condition`` holds."""
-    if not condition:
-        raise ConfigError(f"{key}={value} is out of range: give {wanted}")

@@ -14,16 +14,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from segnext import app as schemas
+from segnext.app import TrainConfig
+from segnext.app.build import job_settings
 from segnext.app.hydra_errors import explain
 from segnext.distributed.mpirun import launch, prepare_screen
 from segnext.distributed.world import current_world
 from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import cache_home
+from segnext.sweeps import launcher
 
 __all__ = ["runner"]
 
@@ -39,7 +44,7 @@ def runner(
 
     The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
     ``finish`` is called once after it, or after all of its calls in a `-m` command. ``isolated``: every job of a `-m`
-    command runs in a process of its own (segnext/sweeps/command_line.py).
+    command runs in a process of its own (segnext/sweeps).
     """
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
@@ -51,6 +56,7 @@ def runner(
 
             def job(composed: DictConfig) -> None:
                 try:
+                    _refuse_hydra_places(isolated)
                     config = schemas.resolve(composed, schema)
                     ranks = _ranks_to_start(name, config)
                     codes.append(
@@ -66,12 +72,15 @@ def runner(
             try:
                 if current_world().size > 1:
                     prepare_screen(current_world(), os.environ)
-                if not (isolated and _ran_sweep(name, codes)):
-                    hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
+                if isolated:
+                    launcher.register(name, lambda composed: job_settings(schemas.resolve(composed, TrainConfig)))
+                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
                 errors.append(ConfigError(explain(error, schema)))
             except SegNeXtError as error:
                 errors.append(error)
+            except KeyboardInterrupt:
+                errors.append(_Stopped("stopped by SIGINT"))
             if finish is not None:
                 finish()
             _leave(errors, max([*codes, *(error.exit_code for error in errors)], default=0))
@@ -111,8 +120,8 @@ def _leave(errors: Sequence[SegNeXtError], code: int) -> None:
         rank, alone = 0, True
     if errors and rank > 0:
         time.sleep(_RANK_ZERO_SPEAKS_FIRST)  # and so for all, when the error is the same everywhere
-    for error in errors:
-        print(f"error: {error}" if rank == 0 else f"error: rank {rank}: {error}", file=sys.stderr)
+    for text in dict.fromkeys(map(str, errors)):  # all jobs of a `-m` command may say the same
+        print(f"error: {text}" if rank == 0 else f"error: rank {rank}: {text}", file=sys.stderr)
     if code and not alone:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -134,14 +143,13 @@ def _unexpected(error: Exception) -> str:
     return f"{type(error).__name__}: {first} (traceback in {log})"
 
 
-def _ran_sweep(name: str, codes: list[int]) -> bool:
-    """Runs the sweep that the command line asks for; False if it asks for a single run."""
-    from segnext.sweeps import command_line as sweep
-
-    arguments = sweep.requested(name)
-    if arguments is None:
-        return False
-    if current_world().size > 1:
-        raise ConfigError("-m starts its jobs itself: leave mpirun out and add ranks=N for jobs of N ranks")
-    codes.append(sweep.run(name, arguments))
-    return True
+def _refuse_hydra_places(isolated: bool) -> None:
+    """Raises ConfigError when Hydra is asked to put things, or a sweep's jobs, where we would not find them."""
+    settings = HydraConfig.get()
+    if settings.job.chdir:
+        raise ConfigError("hydra.job.chdir is not used: paths count from where the command is started, leave it out")
+    if settings.mode is RunMode.RUN and settings.run.dir != ".":
+        raise ConfigError(f"hydra.run.dir is not used: name the run's folder by run_folder={settings.run.dir}")
+    if settings.mode is RunMode.MULTIRUN and isolated:
+        used = settings.runtime.choices["hydra/launcher"]
+        raise ConfigError(f"hydra/launcher={used} can't run jobs: choose isolated, submitit_slurm or submitit_local")

@@ -11,27 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext import backend
-from segnext.app import CommonConfig, DatasetConfig, to_yaml
+from segnext.app import CommonConfig, to_yaml
 from segnext.app.build import build_model, initial_weights
-from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
 from segnext.data.datasets import Dataset
 from segnext.distributed.communicator import Communicator
 from segnext.errors import ConfigError
 from segnext.tracking.run_folder import RunFolder
 from segnext.weights.checkpoint import CheckpointInfo
 
-__all__ = ["known_classes", "load_model", "open_run_folder", "read_weights", "recorded", "require_fit"]
-
-_CLASSES = {"ade": ADE, "cityscapes": CITYSCAPES, "camvid": CAMVID, "shapes": SHAPES}
-
-
-def known_classes(config: DatasetConfig) -> ClassTable:
-    """Names and colours of the dataset's classes, without its files (``folder``: of its yaml file)."""
-    if config.name in _CLASSES:
-        return _CLASSES[config.name]
-    if config.classes is None:
-        raise ConfigError("dataset.classes is not set: name the yaml file with the names of the classes")
-    return load_class_table(config.classes)
+__all__ = ["load_model", "open_run_folder", "read_weights", "recorded", "require_fit"]
 
 
 def require_fit(info: CheckpointInfo | None, *, model: str, dataset: Dataset, checkpoint: str) -> None:

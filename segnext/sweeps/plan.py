@@ -18,8 +18,7 @@ from rich.text import Text
 from yaml import YAMLError
 
 from segnext import complexity
-from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Ledger
+from segnext.sweeps.job import Job, read_record
 from segnext.tracking.events import read_events, series
 from segnext.tracking.run_folder import RunFolder
 
@@ -80,7 +79,7 @@ def gather_experience(output_dir: Path) -> dict[tuple[Any, ...], Experience]:
     }
 
 
-def print_plan(jobs: Sequence[Job], *, ledger: Ledger, output_dir: Path, console: Console) -> None:
+def print_plan(jobs: Sequence[Job], *, output_dir: Path, console: Console) -> None:
     """Prints the jobs; runs and writes nothing.
 
     A job's ``settings`` hold model, num_classes, profile_size (height, width), nmf_rank, iterations, batch_size, crop
@@ -109,7 +108,7 @@ def print_plan(jobs: Sequence[Job], *, ledger: Ledger, output_dir: Path, console
         memory = None if known is None else known.device_memory_gib
         table.add_row(
             Text(job.name),
-            ledger.read(job).state,
+            read_record(job).state,
             f"{settings['iterations']} × {settings['batch_size']}",
             f"{cost.params / 1e6:.2f}",
             f"{cost.macs / 1e9:.2f}",

@@ -12,8 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from segnext.errors import ConfigError
-from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Ledger
+from segnext.sweeps.job import Job, read_records
 from segnext.tracking.events import read_events, series
 from segnext.tracking.run_folder import RunFolder
 
@@ -21,7 +20,7 @@ __all__ = ["curve_judge", "hopeless"]
 
 
 def curve_judge(
-    reference: str | None, *, margin: float, jobs: Sequence[Job], ledger: Ledger
+    reference: str | None, *, margin: float, jobs: Sequence[Job], sweep: Path
 ) -> Callable[[Job], str | None] | None:
     """The function that says why a running job is not worth going on with, or None; None when ``reference`` is.
 
@@ -29,6 +28,7 @@ def curve_judge(
         reference: a run folder, or ``best``: the best finished job of the sweep on the job's dataset.
         margin: mIoU, a fraction, by which a curve must lie below the reference.
         jobs: those to be judged; their ``settings`` hold ``dataset``.
+        sweep: the sweep's folder.
 
     Raises:
         ConfigError: the reference holds no mIoU curve, or is of another dataset than one of the jobs.
@@ -36,7 +36,7 @@ def curve_judge(
     if reference is None:
         return None
     if reference == "best":
-        return lambda job: _below_best(job, ledger, margin)
+        return lambda job: _below_best(job, sweep, margin)
     folder = Path(reference)
     if not len(series(read_events(folder / "events.jsonl"), "val/mIoU")[0]):
         raise ConfigError(f"sweep.prune={reference} holds no mIoU curve: name the folder of an evaluated run")
@@ -50,11 +50,11 @@ def curve_judge(
     return lambda job: hopeless(job.folder, folder, margin=margin)
 
 
-def _below_best(job: Job, ledger: Ledger, margin: float) -> str | None:
-    finished = [record for record in ledger.records() if record.state == "finished"]
-    peers = [record for record in finished if _dataset(Path(record.folder)) == job.settings["dataset"]]
+def _below_best(job: Job, sweep: Path, margin: float) -> str | None:
+    finished = [record for record in read_records(sweep) if record.state == "finished"]
+    peers = [record for record in finished if _dataset(record.folder) == job.settings["dataset"]]
     best = max(peers, key=lambda record: record.best_mIoU or 0.0, default=None)
-    return None if best is None else hopeless(job.folder, Path(best.folder), margin=margin)
+    return None if best is None else hopeless(job.folder, best.folder, margin=margin)
 
 
 @functools.cache

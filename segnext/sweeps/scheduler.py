@@ -1,10 +1,9 @@
-"""Runs jobs, as many at a time as there are slots, whatever becomes of each, and keeps the ledger."""
+"""Runs jobs, as many at a time as there are slots, whatever becomes of each; their run folders tell what did."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,15 +12,14 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 from segnext.files import FileLock
-from segnext.sweeps.attempt import Attempt, start
-from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Ledger, Record
-from segnext.sweeps.policy import OnFailure
+from segnext.sweeps.job import SETTLED, Job, Record, read_record
+from segnext.sweeps.process import JobProcess, run_under_supervision, start
+from segnext.sweeps.settings import OnFailure
 from segnext.sweeps.slots import Slot
+from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["SETTLED", "Display", "Scheduler"]
+__all__ = ["Display", "Scheduler"]
 
-SETTLED = ("finished", "pruned")  # states of jobs that are not run again
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 2.0  # between two looks at the curves of running jobs
 WRONG_SETTINGS = 2  # exit code of a job whose configuration or data are wrong: trying again does not help
@@ -42,25 +40,24 @@ class Scheduler:
 
     Args:
         slots: where jobs can run.
-        command: the command of a job's process; True: the run goes on from its latest checkpoint.
+        command: the command of a job's process; it goes on where the run folder says.
         grace: seconds that a stopped job has to save.
-        first: a command to be over before several jobs start at once (it fills a cache that they share).
+        first: a command to be over before several jobs start at once (it fills a cache that they share), and the file
+            for its output.
         verdict: why a running job is not worth going on with, or None; asked now and then.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
         *,
         slots: Sequence[Slot],
-        command: Callable[[Job, bool], Sequence[str]],
+        command: Callable[[Job], Sequence[str]],
         display: Display,
         on_failure: OnFailure | None = None,
         grace: float = 2.5,
-        first: Sequence[str] | None = None,
+        first: tuple[Sequence[str], Path] | None = None,
         verdict: Callable[[Job], str | None] | None = None,
     ) -> None:
-        self._ledger = ledger
         self._slots = slots
         self._command = command
         self._display = display
@@ -69,8 +66,8 @@ class Scheduler:
         self._first = first
         self._verdict = verdict
         self._waiting: deque[Job] = deque()
-        self._running: dict[Attempt, list[FileLock]] = {}
-        self._attempts: dict[str, int] = {}  # what the ledger said when the job was queued here
+        self._running: dict[JobProcess, list[FileLock]] = {}
+        self._attempts: dict[str, int] = {}  # of each job when it was queued here
         self._failures: dict[str, int] = {}
         self._next_watch = 0.0
 
@@ -81,8 +78,7 @@ class Scheduler:
             The number of the signal that stopped the sweep, or None. Jobs that run then save and are interrupted.
         """
         for job in jobs:
-            record = self._ledger.read(job)
-            self._record(record)
+            record = self._show(job)
             if record.state not in SETTLED:
                 self._queue(job, record)
         with _Signals() as signals:
@@ -108,16 +104,18 @@ class Scheduler:
     def _run_first(self, signals: _Signals) -> None:
         if self._first is None or min(len(self._slots), len(self._waiting)) < 2:
             return
-        place = Job("first", (), self._ledger.folder / "ledger" / "first")
-        attempt = start(place, self._first, held=(), environment={}, grace=self._grace)
+        command, log = self._first
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = run_under_supervision(command, output=output.fileno(), grace=self._grace)
         try:
-            while attempt.poll() is None:
-                if signals.received is not None:
-                    attempt.stop("stopped with the sweep")
+            while process.poll() is None and signals.received is None:
                 self._display.tick()
                 time.sleep(POLL_SECONDS)
         finally:
-            attempt.stop("stopped with the sweep")
+            assert process.stdin is not None
+            process.stdin.close()  # which stops it, if it is not over
+            process.wait()
 
     def _queue(self, job: Job, record: Record) -> None:
         self._attempts[job.name] = record.attempts
@@ -125,52 +123,40 @@ class Scheduler:
 
     def _start_waiting(self) -> None:
         for _ in range(len(self._waiting)):
-            claim = self._ledger.claim(self._waiting[0])
-            if claim is None:  # another sweep runs it: wait and see what becomes of it
+            job = self._waiting[0]
+            folder_lock = RunFolder(job.folder).lock()
+            if folder_lock is None:  # another sweep or run is at work in it: wait and see what becomes of it
                 self._waiting.rotate(-1)
                 continue
-            job = self._waiting[0]
-            record = self._ledger.read(job)
+            record = read_record(job)
             if record.state in SETTLED or record.attempts != self._attempts[job.name]:
                 self._waiting.popleft()
-                claim.release()
-                self._record(record)
+                folder_lock.release()
+                self._show(job)
                 continue
             taken = next(((slot, locks) for slot in self._slots if (locks := slot.take()) is not None), None)
             if taken is None:
-                claim.release()
+                folder_lock.release()
                 return
             self._waiting.popleft()
-            self._start(job, record, taken[0], [claim, *taken[1]])
+            self._start(job, taken[0], [folder_lock, *taken[1]])
 
-    def _start(self, job: Job, record: Record, slot: Slot, held: list[FileLock]) -> None:
-        record = Record(
-            job=job.name,
-            overrides=job.overrides,
-            folder=str(job.folder),
-            state="running",
-            attempts=record.attempts + 1,
-            started=time.time(),
-            host=socket.gethostname(),
-        )
-        command = self._command(job, _can_resume(job.folder))
+    def _start(self, job: Job, slot: Slot, held: list[FileLock]) -> None:
         try:
-            attempt = start(job, command, held=held, environment=slot.environment, grace=self._grace)
-        except OSError as error:  # no memory or no process left, which may pass
-            self._end(job, record.but(state="failed", error=f"could not be started: {error}"), held)
+            process = start(job, self._command(job), held=held, environment=slot.environment, grace=self._grace)
+        except OSError:
+            self._end(job, held)
             return
-        self._running[attempt] = held
-        self._record(record)
+        self._running[process] = held
+        self._show(job)
 
     def _reap(self) -> None:
-        for attempt in [attempt for attempt in self._running if attempt.poll() is not None]:
-            record = self._ledger.read(attempt.job).but(**vars(attempt.ending()))
-            if record.state == "interrupted" and record.error and record.error.startswith(PRUNED):
-                record = record.but(state="pruned", error=record.error.removeprefix(PRUNED))
-            self._end(attempt.job, record, self._running.pop(attempt))
+        for process in [process for process in self._running if process.poll() is not None]:
+            process.conclude()
+            self._end(process.job, self._running.pop(process))
 
-    def _end(self, job: Job, record: Record, held: list[FileLock]) -> None:
-        self._record(record.but(ended=time.time()))
+    def _end(self, job: Job, held: list[FileLock]) -> None:
+        record = self._show(job)
         for lock in held:
             lock.release()
         if record.state == "failed":
@@ -185,27 +171,21 @@ class Scheduler:
 
     def _stop_all(self, reason: str) -> None:
         self._waiting.clear()
-        for attempt in self._running:
-            attempt.stop(reason)
+        for process in self._running:
+            process.stop(reason)
 
     def _watch(self) -> None:
         if self._verdict is None or time.monotonic() < self._next_watch:
             return
         self._next_watch = time.monotonic() + WATCH_SECONDS
-        for attempt in self._running:
-            if (reason := self._verdict(attempt.job)) is not None:
-                attempt.stop(PRUNED + reason)
+        for process in self._running:
+            if (reason := self._verdict(process.job)) is not None:
+                process.stop(reason, pruned=True)
 
-    def _record(self, record: Record) -> None:
-        self._ledger.write(record)
+    def _show(self, job: Job) -> Record:
+        record = read_record(job)
         self._display.update(record)
-
-
-PRUNED = "pruned: "
-
-
-def _can_resume(folder: Path) -> bool:
-    return (folder / "checkpoints" / "latest.resume.safetensors").is_file()
+        return record
 
 
 class _Signals:

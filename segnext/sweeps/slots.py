@@ -46,13 +46,11 @@ class Slot:
         return locks
 
 
-def plan_slots(
-    count: int | None, *, device: str, folder: Path, cpu_default: int = 1, jobs: int | None = None, ranks: int = 1
-) -> list[Slot]:
+def plan_slots(count: int | None, *, device: str, folder: Path, jobs: int | None = None, ranks: int = 1) -> list[Slot]:
     """The slots of a sweep.
 
     Args:
-        count: jobs at a time; None: as many as there are GPUs for, or ``cpu_default`` without a GPU. More share them.
+        count: jobs at a time; None: as many as there are GPUs for, or 1 without a GPU. More share them.
         device: ``auto``, ``cpu`` or ``cuda`` as for training.
         folder: of the sweep; holds the lock files of shares of cores.
         jobs: how many there are; cores are shared among no more.
@@ -75,11 +73,11 @@ def plan_slots(
             environment = {"CUDA_VISIBLE_DEVICES": ",".join(own), **_PINNING[ranks > 1]}
             slots.append(Slot(f"GPU {'+'.join(own)}", locks, environment))
         return slots
-    count = count or cpu_default
+    count = count or 1
     threads = max(1, available_cores() // (ranks * min(count, jobs or count)))
     environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
     environment |= _PINNING[ranks > 1 and count > 1]
-    return [Slot(f"CPU {i}", (folder / "ledger" / f"slot-{i}.lock",), environment) for i in range(count)]
+    return [Slot(f"CPU {i}", (folder / ".slots" / f"{i}.lock",), environment) for i in range(count)]
 
 
 def visible_gpus() -> Sequence[str]:

@@ -15,8 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Record
+from segnext.sweeps.job import Job, Record
 
 __all__ = ["SweepDisplay", "print_summary"]
 

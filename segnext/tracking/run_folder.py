@@ -239,7 +239,7 @@ class RunFolder:
         # Whoever has started this process for the folder has counted it already.
         counted = same or os.environ.get(LOCKED_FOR) == str(self.path)
         attempts = 1 if before is None else before.attempts + (not counted)
-        self._write(Status(state, error, exit_reason, os.getpid(), socket.gethostname(), started, now, attempts))
+        self.put_status(Status(state, error, exit_reason, os.getpid(), socket.gethostname(), started, now, attempts))
 
     def complete_status(
         self,
@@ -253,9 +253,10 @@ class RunFolder:
     ) -> None:
         """Writes ``status.json`` for a process that is gone and whose last word was ``status``."""
         ending: dict[str, Any] = {"error": error, "exit_reason": exit_reason, "exit_code": exit_code, "signal": signal}
-        self._write(replace(status, state=state, updated=time.time(), **ending))
+        self.put_status(replace(status, state=state, updated=time.time(), **ending))
 
-    def _write(self, status: Status) -> None:
+    def put_status(self, status: Status) -> None:
+        """Writes ``status.json`` as it is given."""
         write_atomically(self.status, strict_json(vars(status), indent=2) + "\n")
 
     def read_status(self) -> Status | None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Ledger, Record
+from segnext.sweeps.job import Job, Record, read_record
 from segnext.sweeps.scheduler import Scheduler
 from segnext.sweeps.slots import Slot
 
@@ -48,7 +47,6 @@ class StandInSweep:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger = Ledger(folder)
         self.display = Recorder()
 
     def jobs(self, *names: str) -> list[Job]:
@@ -57,19 +55,17 @@ class StandInSweep:
     def run(self, names: Sequence[str], *, slots: int = 1, behave: dict[str, str] | None = None, **options: Any) -> Any:
         """Runs jobs; ``behave`` maps names to behaviours other than their first word."""
         self.display = Recorder()
-        self.resumed: dict[str, bool] = {}
 
-        def command(job: Job, resume: bool) -> list[str]:
-            self.resumed[job.name] = resume
+        def command(job: Job) -> list[str]:
             behaviour = (behave or {}).get(job.name, job.name.split("-")[0])
             return [sys.executable, str(STAND_IN), str(job.folder), behaviour]
 
         places = [Slot(str(i), (self.folder / f"slot-{i}",), {"SLOT": str(i)}) for i in range(slots)]
-        scheduler = Scheduler(self.ledger, slots=places, command=command, display=self.display, **options)
+        scheduler = Scheduler(slots=places, command=command, display=self.display, **options)
         return scheduler.run(self.jobs(*names))
 
     def record(self, name: str) -> Record:
-        return self.ledger.read(self.jobs(name)[0])
+        return read_record(self.jobs(name)[0])
 
     def states(self, *names: str) -> list[str]:
         return [self.record(name).state for name in names]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,9 +11,10 @@ from pathlib import Path
 
 
 def write_status(folder: Path, state: str, error: "str | None" = None) -> None:
-    now = time.time()
-    status = {"state": state, "error": error, "exit_reason": None, "pid": os.getpid(), "host": "here"}
-    (folder / "status.json").write_text(json.dumps(status | {"started": now, "updated": now}))
+    now, place = time.time(), folder / "status.json"
+    before = json.loads(place.read_text()) if place.exists() else {}
+    own = {"state": state, "error": error, "exit_reason": None, "pid": os.getpid(), "host": socket.gethostname()}
+    place.write_text(json.dumps(before | own | {"started": now, "updated": now}))
 
 
 def finish(folder: Path) -> None:
@@ -28,6 +30,7 @@ def save_and_end(number: int, frame: object) -> None:
 
 
 folder, behaviour = Path(sys.argv[1]), sys.argv[2]
+can_go_on = (folder / "checkpoints" / "latest.resume.safetensors").exists()
 (folder / "arguments").write_text(" ".join(sys.argv[1:]))
 (folder / "environment.json").write_text(json.dumps(dict(os.environ)))
 if behaviour == "finish":
@@ -55,7 +58,7 @@ elif behaviour == "meet":  # ends when another job is there at the same time
     while len(list((folder.parent / "met").iterdir())) < 2:
         time.sleep(0.02)
     finish(folder)
-elif behaviour == "wait" and (folder / "resumed").exists():
+elif behaviour == "wait" and can_go_on:
     finish(folder)
 elif behaviour in ("wait", "stubborn", "litter"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "stubborn" else save_and_end)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.sweeps.ledger import Ledger, Record
+from segnext.sweeps.job import Record, read_records
 from segnext.tracking.events import read_events
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def run_sweep(folder: Path, faults: dict[str, str]) -> tuple[int, str]:
 
 def records(folder: Path) -> dict[str, Record]:
     [sweep] = (folder / "outputs" / "sweeps").iterdir()
-    return {record.job.split("-")[0]: record for record in Ledger(sweep).records()}
+    return {record.job[: len("seed-0")].replace("-", "="): record for record in read_records(sweep)}
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_six_trainings_two_at_a_time_survive_three_crashes_and_go_on(tmp_path: P
         name: 2 if name in FAULTS else 1 for name in found
     }
     for name in FAULTS:
-        events = read_events(Path(found[name].folder) / "events.jsonl")
+        events = read_events(found[name].folder / "events.jsonl")
         sessions = [event.iteration for event in events if event.kind == "start"]
         assert len(sessions) == 2
         assert sessions[1] >= 2  # from a checkpoint, not from the beginning

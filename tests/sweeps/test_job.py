@@ -5,7 +5,7 @@ from segnext.sweeps.job import job_name, own_overrides, sweep_name
 
 def test_a_job_is_named_after_the_choices_among_which_the_sweep_goes() -> None:
     name = job_name(["model=tiny", "dataset=ade", "schedule.lr=0.001"], {"model", "schedule.lr"})
-    assert name.rsplit("-", 1)[0] == "tiny_lr=0.001"
+    assert name.rsplit("-", 1)[0] == "tiny_lr-0.001"
 
 
 def test_jobs_that_differ_in_anything_have_different_names() -> None:
@@ -20,12 +20,19 @@ def test_the_order_of_overrides_does_not_matter() -> None:
 
 def test_a_name_keeps_to_characters_that_every_file_system_likes() -> None:
     name = job_name(['+a.b="x y/../z"', "tracking.notes='é'"], {"a.b", "tracking.notes"})
-    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.=+-")
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-")
     assert "/" not in name
 
 
+def test_a_name_has_no_number_longer_than_a_reader_needs() -> None:
+    name = job_name(
+        ["schedule.lr=0.00012345678901234567", "model.drop_path=1.5e-7"], {"schedule.lr", "model.drop_path"}
+    )
+    assert name.rsplit("-", 1)[0] == "lr-0.0001235_drop_path-1.5e-07"
+
+
 def test_how_and_where_jobs_run_is_no_part_of_what_they_are() -> None:
-    given = ["model=tiny", "sweep.slots=2", "hydra/launcher=joblib", "output_dir=x", "device=cpu", "workers=4"]
+    given = ["model=tiny", "sweep.slots=2", "hydra/launcher=submitit_local", "output_dir=x", "device=cpu", "workers=4"]
     assert own_overrides(given) == ["model=tiny"]
 
 

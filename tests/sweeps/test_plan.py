@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Ledger
 from segnext.sweeps.plan import gather_experience, print_plan
 from segnext.tracking.events import Event, EventLog
 from segnext.tracking.run_folder import RunFolder
@@ -41,7 +40,7 @@ def printed(tmp_path: Path, **settings: Any) -> str:
     out = io.StringIO()
     job = Job("tiny-0", ("model=tiny",), tmp_path / "sweep" / "tiny-0", SETTINGS | settings)
     console = Console(file=out, width=80)
-    print_plan([job], ledger=Ledger(tmp_path / "sweep"), output_dir=tmp_path, console=console)
+    print_plan([job], output_dir=tmp_path, console=console)
     return out.getvalue()
 
 

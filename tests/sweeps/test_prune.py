@@ -7,7 +7,6 @@ import pytest
 
 from segnext.errors import ConfigError
 from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Ledger
 from segnext.sweeps.prune import curve_judge, hopeless
 from segnext.tracking.events import Event, EventLog
 from segnext.tracking.run_folder import RunFolder
@@ -55,14 +54,12 @@ def job(folder: Path, dataset: str = "shapes") -> Job:
 
 
 def test_the_best_finished_job_on_the_same_dataset_is_the_reference(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
     for name, miou, dataset in (("good", 0.5, "shapes"), ("better", 0.6, "shapes"), ("other", 0.9, "ade")):
         run = RunFolder(make_run(tmp_path / name, {100: miou}, dataset=dataset))
         run.write_metrics({"best_mIoU": miou})
         run.write_status("finished")
-        ledger.write(ledger.read(job(run.path, dataset)))
     new = job(make_run(tmp_path / "new", {100: 0.52}))
-    judge = curve_judge("best", margin=0.05, jobs=[new], ledger=ledger)
+    judge = curve_judge("best", margin=0.05, jobs=[new], sweep=tmp_path)
     assert judge is not None
     assert judge(new) == "mIoU 52.00 % at iteration 100, where better had 60.00 %"
 
@@ -70,13 +67,13 @@ def test_the_best_finished_job_on_the_same_dataset_is_the_reference(tmp_path: Pa
 def test_a_reference_of_another_dataset_is_refused(tmp_path: Path) -> None:
     reference = make_run(tmp_path / "reference", {100: 0.2}, dataset="ade")
     with pytest.raises(ConfigError, match="compare runs on one dataset"):
-        curve_judge(str(reference), margin=0.05, jobs=[job(tmp_path / "run")], ledger=Ledger(tmp_path))
+        curve_judge(str(reference), margin=0.05, jobs=[job(tmp_path / "run")], sweep=tmp_path)
 
 
 def test_a_reference_without_a_curve_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no mIoU curve"):
-        curve_judge(str(tmp_path), margin=0.05, jobs=[], ledger=Ledger(tmp_path))
+        curve_judge(str(tmp_path), margin=0.05, jobs=[], sweep=tmp_path)
 
 
 def test_without_a_reference_nobody_judges(tmp_path: Path) -> None:
-    assert curve_judge(None, margin=0.05, jobs=[], ledger=Ledger(tmp_path)) is None
+    assert curve_judge(None, margin=0.05, jobs=[], sweep=tmp_path) is None

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from segnext.errors import ConfigError
-from segnext.sweeps import attempt, scheduler
-from segnext.sweeps.attempt import Attempt
-from segnext.sweeps.job import Job
-from segnext.sweeps.policy import OnFailure, parse_slots
+from segnext.sweeps import process
+from segnext.sweeps.settings import OnFailure, parse_slots
+from segnext.tracking.run_folder import RunFolder, Status
 
 from .conftest import StandInSweep
 
@@ -24,7 +28,7 @@ def test_three_kinds_of_crash_lose_those_jobs_alone(sweep: StandInSweep) -> None
     assert sweep.states(*SIX) == ["finished", "failed", "finished", "failed", "failed", "finished"]
 
 
-def test_the_ledger_says_why_each_job_failed(sweep: StandInSweep) -> None:
+def test_the_run_folder_says_why_each_job_failed(sweep: StandInSweep) -> None:
     sweep.run(SIX, slots=2)
     raised, killed, left = (sweep.record(name) for name in ("raise-b", "kill-d", "exit-e"))
     assert (raised.error, raised.exit_code) == ("ValueError: the loss was nan", 1)
@@ -84,12 +88,14 @@ def test_an_old_error_of_the_run_folder_is_not_taken_for_a_new_one(sweep: StandI
 
 
 def test_a_job_that_cannot_be_started_fails_alone(sweep: StandInSweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(job: Job, *args: object, **options: object) -> Attempt:
-        if job.name == "finish-a":
-            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
-        return attempt.start(job, *args, **options)  # type: ignore[arg-type]
+    start = process.run_under_supervision
 
-    monkeypatch.setattr(scheduler, "start", start)
+    def refuse(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        if any("finish-a" in text for text in command):
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(command, **options)
+
+    monkeypatch.setattr(process, "run_under_supervision", refuse)
     sweep.run(["finish-a", "finish-b"])
     assert sweep.states("finish-a", "finish-b") == ["failed", "finished"]
     assert "Resource temporarily unavailable" in (sweep.record("finish-a").error or "")
@@ -122,9 +128,12 @@ def test_stop_leaves_the_jobs_after_a_failure_pending_and_interrupts_those_that_
 def test_a_job_that_has_saved_goes_on_from_its_checkpoint(sweep: StandInSweep) -> None:
     pids = sweep.folder / "wait-a" / "pids"
     sweep.run(["wait-a", "exit-b"], slots=2, verdict=lambda job: "enough" if pids.exists() else None)
-    sweep.ledger.write(sweep.record("wait-a").but(state="interrupted"))
-    sweep.run(["wait-a", "exit-b"], behave={"wait-a": "finish"})
-    assert sweep.resumed == {"wait-a": True, "exit-b": False}
+    run = RunFolder(sweep.folder / "wait-a")
+    status = run.read_status()
+    assert status is not None
+    run.complete_status(status, "interrupted")
+    sweep.run(["wait-a", "exit-b"])
+    assert sweep.states("wait-a") == ["finished"]
 
 
 def test_a_job_with_a_hopeless_curve_is_pruned_and_stays_so(sweep: StandInSweep) -> None:
@@ -154,8 +163,10 @@ def test_what_a_job_leaves_behind_ends_with_it(sweep: StandInSweep) -> None:
 
 
 def test_a_record_left_running_by_a_killed_sweep_counts_as_interrupted(sweep: StandInSweep) -> None:
-    record = sweep.record("finish-a")
-    sweep.ledger.write(record.but(state="running", attempts=1))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    run = RunFolder.adopt(sweep.folder / "finish-a")
+    run.put_status(Status("running", None, None, child.pid, socket.gethostname(), time.time(), time.time()))
     assert sweep.states("finish-a") == ["interrupted"]
     sweep.run(["finish-a"])
     assert sweep.states("finish-a") == ["finished"]
@@ -173,7 +184,7 @@ def test_the_common_command_is_over_before_several_jobs_start(sweep: StandInSwee
     code = f"import pathlib; pathlib.Path({str(mark)!r}).touch()"
     started: list[bool] = []
     sweep.display.update = lambda record: started.append(mark.exists())  # type: ignore[method-assign]
-    sweep.run(["finish-a", "finish-b"], slots=2, first=[sys.executable, "-c", code])
+    sweep.run(["finish-a", "finish-b"], slots=2, first=([sys.executable, "-c", code], sweep.folder / "log"))
     assert mark.exists()
     assert (sweep.folder / "finish-a" / "arguments").stat().st_mtime >= mark.stat().st_mtime
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from segnext import app as schemas
+from segnext.sweeps import launcher as launcher_module
 
 
 @pytest.fixture
@@ -16,13 +17,12 @@ def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of the file that `sbatch` is given for the preset."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     submitit = pytest.importorskip("submitit")
-    from segnext.sweeps.command import composed_without_choices, config_loader
-
     schemas.register()
-    arguments = SimpleNamespace(overrides=["+sweep=slurm", "model=tiny,small"], config_dir=None)
-    with config_loader("train", arguments) as loader:  # type: ignore[arg-type]
-        master = composed_without_choices(loader, "train", arguments)  # type: ignore[arg-type]
-    launcher = OmegaConf.to_container(master.hydra.launcher)
+    launcher_module.register("train", lambda composed: {})
+    with initialize_config_module("conf", version_base="1.3"):
+        overrides = ["+sweep=slurm", "model=tiny"]
+        composed = compose("train", overrides, return_hydra_config=True)
+    launcher = OmegaConf.to_container(composed.hydra.launcher)
     assert isinstance(launcher, dict)
     common = {"timeout_min", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb"}
     own = {"signal_delay_s", "additional_parameters"}

@@ -5,17 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segnext.sweeps.job import Job
-from segnext.sweeps.ledger import Record
+from segnext.sweeps.job import Job, Record
 from segnext.sweeps.table import SweepDisplay, print_summary
 from segnext.tracking.events import Event, EventLog
 
 LONG = "error " * 60
 RECORDS = [
-    Record("large_cityscapes_seed=0_lr=0.00012345-0a1b2c", (), "", "finished", 0, best_mIoU=0.81234, attempts=1),
-    Record("tiny-1", (), "", "failed", None, "SIGKILL", "killed by SIGKILL (out of memory?)", attempts=2),
-    Record("tiny-2", (), "", "failed", 1, error=LONG, attempts=1),
-    Record("[bold]-3", (), "", "pending"),
+    Record("large_cityscapes_seed-0_lr-0.00012345-0a1b2c", Path(), "finished", 0, best_mIoU=0.81234, attempts=1),
+    Record("tiny-1", Path(), "failed", None, "SIGKILL", "killed by SIGKILL (out of memory?)", attempts=2),
+    Record("tiny-2", Path(), "failed", 1, error=LONG, attempts=1),
+    Record("[bold]-3", Path(), "pending"),
 ]
 
 
@@ -43,9 +42,9 @@ def test_without_a_terminal_every_change_is_one_line() -> None:
     job = Job("tiny-1", (), Path())
     with SweepDisplay([job], console=Console(file=out, width=80)) as display:
         for record in (
-            Record("tiny-1", (), ""),
-            Record("tiny-1", (), "", "running", attempts=2),
-            Record("tiny-1", (), "", "failed", 3, error="out of luck", best_mIoU=0.5),
+            Record("tiny-1", Path()),
+            Record("tiny-1", Path(), "running", attempts=2),
+            Record("tiny-1", Path(), "failed", 3, error="out of luck", best_mIoU=0.5),
         ):
             display.update(record)
             display.tick()
@@ -65,6 +64,6 @@ def test_a_terminal_shows_progress_within_80_columns(tmp_path: Path) -> None:
     with SweepDisplay(jobs, console=console) as display:
         for record in RECORDS:
             display.update(record)
-        display.update(Record("tiny-1", (), str(tmp_path), "running", attempts=1))
+        display.update(Record("tiny-1", tmp_path, "running", attempts=1))
     assert "120/300" in out.getvalue()
     assert "1 failed  1 finished  1 pending  1 running" in out.getvalue()

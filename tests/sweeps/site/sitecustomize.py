@@ -19,9 +19,7 @@ def main(arguments: "list[str]") -> None:
     if "runners.train" not in arguments or "hydra.mode=RUN" not in arguments:
         return
     settings = dict(text.split("=", 1) for text in arguments if "=" in text)
-    folder = json.loads(settings.get("run_folder") or settings["resume"])
-    if "resume" in settings:
-        Path(folder, "resumed").touch()
+    folder = json.loads(settings["run_folder"])
     behaviours = json.loads(os.environ.get("STAND_INS", "{}"))
     behaviour = next((what for override, what in behaviours.items() if override in arguments), "finish")
     miou = 1 - abs(math.log10(float(settings.get("schedule.lr", "1e-4"))) + 4) / 10
