@@ -60,7 +60,7 @@ def _segmenter(config: PredictConfig) -> Segmenter:
         settings = replace(settings, test_mode=config.test_mode.value)
     if config.scale is not None:
         settings = replace(settings, scale=(config.scale[0], config.scale[1]))
-    backend.start(config.device.value, announce=print)
+    backend.start(config.device.value, announce=print, log=backend.default_log())
     return Segmenter.from_checkpoint(
         path,
         model=config.model.name if info is None else info.model,

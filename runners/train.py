@@ -11,9 +11,9 @@ from rich.console import Console
 from segnext import complexity
 from segnext.app import TrainConfig, build, ranks, to_yaml
 from segnext.app.runner import runner
+from segnext.backend.world import current_world
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.inspection import check_training_data
-from segnext.distributed.world import current_world
 from segnext.models.precision import Precision
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder

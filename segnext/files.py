@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import math
 import os
 import stat
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,31 @@ _LARGEST_YAML = 128 << 10  # bytes; PyYAML takes a second for it
 
 
 def cache_home() -> Path:
-    """The folder of this project's own caches: ``SEGNEXT_HOME``, else ``~/.cache/segnext``."""
-    return Path(os.environ.get("SEGNEXT_HOME") or Path.home() / ".cache" / "segnext")
+    """The folder of this project's own caches, one that can be written to.
+
+    ``SEGNEXT_HOME``, else ``segnext`` in ``XDG_CACHE_HOME`` or ``~/.cache``, else, with a warning, a temporary folder.
+    """
+    return _writable(os.environ.get("SEGNEXT_HOME"), os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"))
+
+
+@functools.cache
+def _writable(named: str | None, caches: str | None, user: str | None) -> Path:
+    places = [Path(named)] if named else []
+    places += [Path(caches) / "segnext"] if caches else []
+    with contextlib.suppress(RuntimeError):  # neither HOME nor a user of this number
+        places.append(Path(user or Path.home()) / ".cache" / "segnext")
+    for place in places:
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            if os.access(place, os.W_OK | os.X_OK):
+                return place
+    last = Path(tempfile.gettempdir()) / f"segnext-{os.getuid()}"
+    last.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if last.stat().st_uid != os.getuid():
+        raise SegNeXtError(f"no folder for caches can be written to ({last} is another user's): set SEGNEXT_HOME")
+    tried = ", ".join(map(str, places)) or "no home"
+    warnings.warn(f"caches go to {last}, since {tried} cannot be written to: set SEGNEXT_HOME", stacklevel=3)
+    return last
 
 
 def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtError] = TrainingError) -> None:

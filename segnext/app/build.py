@@ -20,12 +20,12 @@ from segnext.app import (
     WandbMode,
     to_dict,
 )
+from segnext.backend.world import World
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, load_class_table
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
-from segnext.distributed.world import World
 from segnext.errors import ConfigError
 from segnext.evaluation.inference import InferenceSettings
 from segnext.models.precision import Precision

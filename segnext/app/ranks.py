@@ -12,9 +12,9 @@ from rich.console import Console
 
 from segnext import backend
 from segnext.app import SharedConfig, TrainConfig
+from segnext.backend.world import current_world
 from segnext.distributed.communicator import Communicator, Member
 from segnext.distributed.mpirun import pin
-from segnext.distributed.world import current_world
 from segnext.files import cache_home
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import rank_log

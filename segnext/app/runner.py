@@ -24,8 +24,8 @@ from segnext import app as schemas
 from segnext.app import TrainConfig
 from segnext.app.build import job_settings
 from segnext.app.hydra_errors import explain
+from segnext.backend.world import current_world
 from segnext.distributed.mpirun import launch, prepare_screen
-from segnext.distributed.world import current_world
 from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import cache_home
 from segnext.sweeps import launcher

@@ -46,7 +46,7 @@ def read_weights(
 
 def load_model(config: CommonConfig, path: Path, info: CheckpointInfo | None, *, num_classes: int) -> Any:
     """The model of ``config.model`` with the weights of ``path``; WeightsError unless they fit completely."""
-    backend.start(config.device.value, announce=print)
+    backend.start(config.device.value, announce=print, log=backend.default_log())
     weights = read_weights(config, path, info, num_classes=num_classes)
     return build_model(
         config.model, num_classes=num_classes, precision=config.precision, seed=config.seed, weights=weights

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segnext import backend, complexity
+from segnext.backend.world import World
 from segnext.benchmark.measuring import Timing, forget_peak, peak_bytes, take_turns
 from segnext.benchmark.profiling import OperatorKind, profile_operators
 from segnext.benchmark.results import Row
 from segnext.benchmark.torch_process import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch, seconds_to_first_step
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.world import World
 
 __all__ = ["InStep", "Scaling", "Session", "contestants", "scaling"]
 

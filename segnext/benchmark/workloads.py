@@ -114,7 +114,7 @@ def seconds_to_first_step(
 def _first_step(model: str, num_classes: int, batch: int, crop: list[int], device: str) -> None:
     from segnext import backend
 
-    backend.start(device)
+    backend.start(device, log=backend.default_log())
     from segnext.benchmark.workloads import TrainingStep, random_batch
     from segnext.models.segnext import create_model
     from segnext.training.optimizer import AdamW, parameter_groups

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from segnext import backend
+from segnext.backend.world import World, current_world
 from segnext.distributed.hang_timer import HangTimer
-from segnext.distributed.world import World, current_world
 from segnext.errors import BackendError
 
 __all__ = ["Communicator", "Member"]

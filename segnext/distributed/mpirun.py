@@ -17,7 +17,7 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from types import FrameType
 
-from segnext.distributed.world import World, find_program
+from segnext.backend.world import World, find_program
 
 __all__ = ["PIN", "launch", "mpirun_command", "pin", "prepare_screen", "ranks_environment", "share"]
 

@@ -17,9 +17,9 @@ from segnext import backend
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.cuda.pieces import EXTRA, survey
 from segnext.backend.cuda.toolkit import read_toolkit
-from segnext.distributed.gpus import find_nccl
+from segnext.backend.gpus import find_nccl
+from segnext.backend.world import find_program
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
-from segnext.distributed.world import find_program
 from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import BackendError
 

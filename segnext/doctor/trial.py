@@ -152,7 +152,7 @@ def child(device: str) -> None:
 
 def _try_out(device: str) -> dict[str, Any]:
     began = time.perf_counter()
-    jt = backend.start(device, announce=lambda line: _send({"announce": line}))
+    jt = backend.start(device, announce=lambda line: _send({"announce": line}), log=_log())
     started = time.perf_counter()
     import numpy as np
 

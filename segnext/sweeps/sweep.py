@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from segnext.distributed.world import current_world
+from segnext.backend.world import current_world
 from segnext.errors import ConfigError
 from segnext.sweeps.job import Job, job_name, sweep_name
 from segnext.sweeps.prune import curve_judge

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from segnext import backend
 from segnext.backend import jt
+from segnext.backend.world import World
 from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.world import World
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import LossScale, segmentation_loss
 from segnext.training.lr_schedule import Intervals

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from segnext.backend.world import World
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.world import World
 from segnext.errors import ConfigError, WeightsError
 from segnext.tracking.events import read_events
 from segnext.tracking.run_folder import RunFolder

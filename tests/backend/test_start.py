@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from segnext import backend
+from segnext.backend.compile_cache import find_compiler
+from segnext.backend.packages import check_packages, lay_onednn
 from segnext.errors import BackendError
 
 
@@ -84,18 +86,18 @@ def test_a_version_known_to_be_wrong_is_refused(
     installed = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == package else installed(name))
     with pytest.raises(BackendError) as error:
-        backend._check_packages()
+        check_packages()
     assert message in str(error.value)
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("cc_path", "/nowhere/g++")
     with pytest.raises(BackendError, match="install g\\+\\+"):
-        backend._find_compiler()
+        find_compiler()
 
 
 def test_one_dnn_from_its_wheel_is_laid_where_jittor_looks(tmp_path: Path) -> None:
-    backend._lay_onednn(tmp_path)
+    lay_onednn(tmp_path)
     folder = tmp_path / ".cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp"
     assert (folder / "include/dnnl.hpp").is_file()
     assert (folder / "lib/libmkldnn.so").is_file()

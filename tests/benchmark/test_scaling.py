@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from segnext.backend.world import World
 from segnext.benchmark.measuring import Timing
 from segnext.benchmark.session import InStep, contestants, scaling
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.world import World
 
 
 def test_efficiency_is_the_speed_of_all_over_so_many_times_that_of_one() -> None:

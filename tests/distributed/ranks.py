@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from segnext.backend.world import find_program
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
-from segnext.distributed.world import find_program
 from segnext.errors import BackendError
 
 __all__ = ["JOBS", "REPOSITORY", "Training", "environment", "needs_mpi", "run_ranks"]

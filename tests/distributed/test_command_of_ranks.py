@@ -10,8 +10,8 @@ import pytest
 from segnext.app import BenchmarkConfig, ScheduleConfig, TrainConfig
 from segnext.app import runner as launch
 from segnext.app.schema import Rival
+from segnext.backend.world import World
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
-from segnext.distributed.world import World
 from segnext.errors import ConfigError
 from tests.distributed.ranks import needs_mpi
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from segnext.distributed import gpus
-from segnext.distributed.gpus import assign_gpu, present_gpus
+from segnext.backend import gpus
+from segnext.backend.gpus import assign_gpu, present_gpus
+from segnext.backend.world import World
 from segnext.distributed.mpirun import share
-from segnext.distributed.world import World
 from segnext.errors import BackendError
 
 

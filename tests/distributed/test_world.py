@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segnext.distributed.world import World, enter_mpi, leave_mpi, read_world
+from segnext.backend.world import World, enter_mpi, leave_mpi, read_world
 from segnext.errors import BackendError
 
 OPEN_MPI = {

@@ -97,9 +97,9 @@ def machine(tmp_path: Path, driver: Path) -> Machine:
 
 
 CHOOSE = """
-import os; from segnext import backend
+import os; from segnext.backend.device import choose_device
 try:
-    print(backend._choose_device({device!r}, lambda line: print('announced:', line)))
+    print(choose_device({device!r}, lambda line: print('announced:', line)))
 except backend.BackendError as error:
     print('refused:', error)
 print(os.environ['nvcc_path']); print(os.environ.get('cc_flags', 'no flags'))
@@ -177,7 +177,10 @@ def test_what_stands_in_the_way_is_named_with_its_cure(
 
 
 def test_cards_of_different_capability_have_caches_of_their_own(machine: Machine) -> None:
-    names = "from segnext import backend; print(backend._cache_name('cpu'), backend._cache_name('cuda'))"
+    names = (
+        "from segnext.backend.compile_cache import CompileCache as C; "
+        "print(C.of_this_machine('cpu').name, C.of_this_machine('cuda').name)"
+    )
     (cpu, old), (cpu_again, new) = (machine.run(names, FAKE_CAPABILITY=c).split() for c in (80, 90))
     assert cpu == cpu_again
     assert (old, new) == (f"{cpu}-sm80", f"{cpu}-sm90")

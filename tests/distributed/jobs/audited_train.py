@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from segnext.distributed.world import current_world
+from segnext.backend.world import current_world
 
 place = Path(f"{sys.argv.pop(1)}-{current_world().rank}")
 root = str(next(text for text in sys.argv if text.startswith("run_folder=")).partition("=")[2])

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from segnext.backend.world import current_world
 from segnext.data.loader import Batch, TrainingLoader
-from segnext.distributed.world import current_world
 
 fault = sys.argv.pop(1)
 intact = TrainingLoader.__iter__

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from segnext import backend
+from segnext.backend.world import current_world
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.creation import create_dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
-from segnext.distributed.world import current_world
 
 world = current_world()
 jt = backend.start("cpu")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from segnext.backend.cuda.pieces import site_folders
-from segnext.distributed.world import World
+from segnext.backend.world import World
 from segnext.errors import BackendError
 from segnext.files import link_atomically
 
