@@ -97,10 +97,10 @@ def machine(tmp_path: Path, driver: Path) -> Machine:
 
 
 CHOOSE = """
-import os; from segnext.backend.device import choose_device
+import os; from segnext.backend.device import choose_device; from segnext.errors import BackendError
 try:
     print(choose_device({device!r}, lambda line: print('announced:', line)))
-except backend.BackendError as error:
+except BackendError as error:
     print('refused:', error)
 print(os.environ['nvcc_path']); print(os.environ.get('cc_flags', 'no flags'))
 """
