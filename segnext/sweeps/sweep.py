@@ -69,7 +69,7 @@ class Sweep:
             ConfigError: the reference of ``sweep.prune`` is of no use for them.
         """
         settings = self.settings
-        ready = f"from segnext import backend; backend.start({jobs[0].settings['device']!r})"
+        ready = f"from segnext import backend; backend.start({jobs[0].settings['device']!r}, log=backend.default_log())"
         return Scheduler(
             slots=slots,
             command=self.command,

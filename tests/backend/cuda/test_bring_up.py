@@ -178,7 +178,7 @@ def test_what_stands_in_the_way_is_named_with_its_cure(
 
 def test_cards_of_different_capability_have_caches_of_their_own(machine: Machine) -> None:
     names = (
-        "from segnext.backend.compile_cache import CompileCache as C; "
+        "shutil.which = lambda name: '/bin/true'; from segnext.backend.compile_cache import CompileCache as C; "
         "print(C.of_this_machine('cpu').name, C.of_this_machine('cuda').name)"
     )
     (cpu, old), (cpu_again, new) = (machine.run(names, FAKE_CAPABILITY=c).split() for c in (80, 90))
