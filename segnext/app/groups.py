@@ -153,7 +153,7 @@ class DatasetConfig:
     validation_fraction: float = 0.2  # dataset=folder without a split of its own
     split_seed: int = 0
     split_files: SplitFiles = field(default_factory=SplitFiles)
-    label_map: dict[int, int] = field(default_factory=dict)  # stored label values and what each is taken for
+    label_map: Any = None  # stored label values and what each is taken for, as {255: 1}
     exif: Exif = Exif.auto  # labels of photos with an EXIF orientation: drawn on the turned image, or turn both
     image_range: Optional[list[float]] = None  # values of images with more than 8 bits that become black and white
     max_megapixels: float = 1000.0  # larger images and labels are refused
@@ -179,11 +179,11 @@ class DatasetConfig:
 
     def reading(self) -> ReadingSettings:
         """How files are read; raises ConfigError for a setting out of range."""
-        pair = self.image_range
+        label_map, pair = self.label_map or {}, self.image_range
+        fits = isinstance(label_map, dict) and all(type(x) is int for entry in label_map.items() for x in entry)
+        require(fits, "dataset.label_map", label_map, "stored values and what they are taken for, as {255: 1}")
         require(pair is None or len(pair) == 2, "dataset.image_range", pair, "two numbers, as [0,4095]")
-        return ReadingSettings(
-            dict(self.label_map), self.exif, None if pair is None else (pair[0], pair[1]), self.max_megapixels
-        )
+        return ReadingSettings(label_map, self.exif, None if pair is None else (pair[0], pair[1]), self.max_megapixels)
 
 
 @dataclass

@@ -112,6 +112,8 @@ class DatasetReport:
 
     def suspicions(self, split: str) -> list[str]:
         """What makes figures doubtful: classes without a label while 255 is ignored, or hardly anything labelled."""
+        if self.problems(split):
+            return []
         texts = []
         missing = self.never_seen
         if split == "train" and missing and _ignores_255(self) and self.classes not in _PUBLISHED:

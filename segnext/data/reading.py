@@ -6,6 +6,7 @@ Only formats that hold pixels and nothing else are opened: Pillow would start Gh
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import stat
@@ -155,7 +156,13 @@ def read_image(path: str | Path, settings: ReadingSettings | None = None) -> UIn
 def log_damage(path: str | Path, damage: str) -> None:
     """Warns of an image that could be decoded only in part; nothing for an empty ``damage``."""
     if damage:
-        _log.warning("image %s is damaged: %s; restore it or remove the pair", path, damage)
+        warn_once(f"image {path} is damaged: {damage}; restore it or remove the pair")
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs a warning, only the first time in a process: a file is read many times."""
+    _log.warning("%s", text)
 
 
 def decode_image(path: str | Path, settings: ReadingSettings | None = None) -> Decoded:

@@ -1,28 +1,134 @@
-"""The parent's side of the loader's worker processes: start, hand out tasks, collect results, notice deaths."""
+"""The loader's worker processes: they write samples into shared memory; the parent hands out tasks, collects results.
+
+A worker is a bare Python process that imports this module, NumPy and OpenCV: no fork of a parent that holds Jittor or
+CUDA, and no second import of the user's main module. Both pipes are shared by all workers. That needs no lock: records
+are no longer than PIPE_BUF, so every write of one is atomic, and task records all have one size, so a read takes
+exactly one. Whoever is free takes the next task; when the parent is gone, in whatever way, the task pipe ends, and so
+does the worker.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import mmap
 import os
 import pickle
 import select
+import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 import weakref
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from segnext.data.worker import DONE, REFUSED, RESULT, TASK, Job, bootstrap
+import cv2
+
+from segnext.data.reading import warn_once
 from segnext.errors import ConfigError, DataError, SegNeXtError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Outcome", "PoolOwner", "WorkerPool"]
+__all__ = ["Job", "Outcome", "PoolOwner", "WorkerPool", "work_until_the_end"]
+
+_TASK = struct.Struct("<qqqq")
+"""slot, row within the slot, pass over the dataset, index of the sample."""
+_RESULT = struct.Struct("<qqqqii")
+"""slot, row, two figures of the job's own, state, length of the message that follows."""
+
+_DONE, _REFUSED, _FAILED = 0, 1, 2
+"""States of a result: written; refused with a message fit for users; broken by a bug, with a traceback."""
+
+_PARENT_CHECK_SECONDS = 2.0
+
+
+class Job(Protocol):
+    """What workers do with a task; pickled once per worker."""
+
+    @property
+    def slot_bytes(self) -> int:
+        """Size of one slot of the shared memory."""
+        ...
+
+    def work(self, slot: memoryview, row: int, pass_number: int, index: int) -> tuple[int, int]:
+        """Writes a sample into its place in the slot; returns two figures that the parent receives."""
+        ...
+
+
+def _bootstrap(setup_fd: int, size: int) -> str:
+    """The source text with which a fresh interpreter becomes a worker."""
+    return (
+        "import os, pickle, sys; "
+        f"data = os.pread({setup_fd}, {size}, 0); "
+        "path, parent, job, fds = pickle.loads(data); "
+        "sys.path[:] = path; "
+        "from segnext.data.workers import work_until_the_end; work_until_the_end(job, parent, *fds)"
+    )
+
+
+def work_until_the_end(
+    pickled_job: bytes, parent: int, task_fd: int, result_fd: int, memory_fd: int, memory_bytes: int
+) -> None:
+    """Works until the task pipe ends or the parent process is another than ``parent``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    cv2.setNumThreads(0)
+    job: Job = pickle.loads(pickled_job)
+    notes: list[str] = []
+    logger = logging.getLogger("segnext")
+    logger.addHandler(_Collector(notes))
+    logger.propagate = False
+    memory = memoryview(mmap.mmap(memory_fd, memory_bytes))
+    while (task := _next_task(task_fd, parent)) is not None:
+        slot, row, pass_number, index = _TASK.unpack(task)
+        place = memory[slot * job.slot_bytes : (slot + 1) * job.slot_bytes]
+        first, second, state, message = 0, 0, _DONE, b""
+        try:
+            first, second = job.work(place, row, pass_number, index)
+            message = "\n".join(notes).encode(errors="backslashreplace")
+        except SegNeXtError as error:
+            state, message = _REFUSED, str(error).encode(errors="backslashreplace")
+        except BaseException:
+            state, message = _FAILED, traceback.format_exc().encode(errors="backslashreplace")
+        notes.clear()
+        # the end of a traceback says most; a record must stay within one atomic write
+        room = select.PIPE_BUF - _RESULT.size
+        message = message[-room:] if state == _FAILED else message[:room]
+        try:
+            os.write(result_fd, _RESULT.pack(slot, row, first, second, state, len(message)) + message)
+        except BrokenPipeError:
+            return
+
+
+class _Collector(logging.Handler):
+    """Keeps warnings for the parent, whose log is the user's."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notes.append(record.getMessage())
+
+
+def _next_task(task_fd: int, parent: int) -> bytes | None:
+    """The next record, or None at the end; the descriptor doesn't block, since another worker may be faster."""
+    while True:
+        ready, _, _ = select.select([task_fd], [], [], _PARENT_CHECK_SECONDS)
+        if not ready:
+            if os.getppid() != parent:
+                return None
+            continue
+        try:
+            return os.read(task_fd, _TASK.size) or None
+        except BlockingIOError:
+            continue
+
 
 _LIVENESS_SECONDS = 0.5
 
@@ -80,7 +186,7 @@ class WorkerPool:
             self._processes: list[subprocess.Popen[bytes]] = []
             # closes even when the owner forgets to, and at the interpreter's exit
             self._finalizer = weakref.finalize(self, _shut_down, os.getpid(), self._processes, task_write, result_read)
-            command = [sys.executable, "-c", bootstrap(setup_fd, len(setup))]
+            command = [sys.executable, "-c", _bootstrap(setup_fd, len(setup))]
             environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
             for _ in range(workers):
                 self._processes.append(
@@ -102,7 +208,7 @@ class WorkerPool:
         return memoryview(self.memory)[number * self.slot_bytes : (number + 1) * self.slot_bytes]
 
     def submit(self, slot: int, row: int, pass_number: int, index: int) -> None:
-        os.write(self._task_fd, TASK.pack(slot, row, pass_number, index))
+        os.write(self._task_fd, _TASK.pack(slot, row, pass_number, index))
 
     def next_outcome(self) -> Outcome:
         """Waits for any task to end; there must be one under way.
@@ -120,18 +226,21 @@ class WorkerPool:
 
     def _receive(self) -> None:
         self._received += os.read(self._result_fd, 1 << 16)
-        while len(self._received) >= RESULT.size:
-            slot, row, first, second, state, length = RESULT.unpack_from(self._received)
-            end = RESULT.size + length
+        while len(self._received) >= _RESULT.size:
+            slot, row, first, second, state, length = _RESULT.unpack_from(self._received)
+            end = _RESULT.size + length
             if len(self._received) < end:
                 return
-            text = bytes(self._received[RESULT.size : end]).decode(errors="replace")
+            text = bytes(self._received[_RESULT.size : end]).decode(errors="replace")
             del self._received[:end]
             error: SegNeXtError | None = None
-            if state == REFUSED:
+            if state == _REFUSED:
                 error = DataError(text)
-            elif state != DONE:
+            elif state != _DONE:
                 error = SegNeXtError(f"a loader worker failed:\n{text}")
+            else:
+                for line in text.splitlines():
+                    warn_once(line)
             self._outcomes.append(Outcome(slot, row, (first, second), error))
 
     def check_alive(self) -> None:
