@@ -69,6 +69,7 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
     from segnext.training.interrupt import Interrupted
     from segnext.training.loop import train
     from segnext.training.loss import LossScale
+    from segnext.training.meters import LossMeter
     from segnext.training.training_state import Checkpoints
 
     config, communicator, classes = run.config, run.communicator, training_set.classes
@@ -78,17 +79,25 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
         config.model.name, config.dataset.name, classes, config.model.ham.rank or 0, settings.for_checkpoint()
     )
     loss_scale = LossScale() if config.precision is Precision.fp16 else None
+    losses = LossMeter(communicator.size)
     checkpoints = Checkpoints(
-        run.folder.checkpoints, model, optimizer, info=info, communicator=communicator, loss_scale=loss_scale
+        run.folder.checkpoints,
+        model,
+        optimizer,
+        info=info,
+        communicator=communicator,
+        loss_scale=loss_scale,
+        losses=losses,
     )
     first_iteration = checkpoints.restore() if run.resume else checkpoints.begin()
     tracker = build.tracker(config, run.folder, classes, first_iteration) if communicator.is_main else RankLog(run.log)
 
     def evaluate_and_keep(iteration: int, check: Callable[[], None]) -> None:
         scores, samples = _validate(run, model, validation_set, settings, check=check)
-        tracker.log(iteration, validation_metrics(scores, classes.names))
-        tracker.images(iteration, samples)
+        # Saved first, recorded last: where a stop comes in between, the evaluation is made again.
         checkpoints.save_if_best(iteration, scores.mIoU)
+        tracker.images(iteration, samples)
+        tracker.log(iteration, validation_metrics(scores, classes.names))
 
     loader = build.build_loader(config, training_set, first_iteration=first_iteration, world=communicator.world)
     with tracker, loader as batches:
@@ -114,6 +123,7 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
                 micro_batch=config.schedule.micro_batch,
                 communicator=communicator,
                 loss_scale=loss_scale,
+                losses=losses,
             )
         except Interrupted as stop:
             tracker.finish("interrupted", exit_reason=stop.signal_name)

@@ -23,10 +23,12 @@ import yaml
 from segnext.errors import SegNeXtError, TrainingError
 
 __all__ = [
-    "FileLock", "cache_home", "link_atomically", "parse_json", "read_file", "read_json", "read_yaml", "strict_json",
+    "FileLock", "cache_home", "link_atomically", "parse_json", "read_file", "read_json", "read_yaml",
+    "remove_unfinished", "strict_json",
     "write_atomically",
 ]  # fmt: skip
 
+_UNFINISHED = ".unfinished"  # ends the names of files that are being written
 _LARGEST_TEXT = 64 << 20  # bytes of a text file that is read whole
 _LARGEST_YAML = 128 << 10  # bytes; PyYAML takes a second for it
 
@@ -80,7 +82,7 @@ def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtErr
 
 
 def _write_and_rename(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -93,6 +95,13 @@ def _write_and_rename(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what processes killed in ``write_atomically`` left in ``folder``; nobody may be writing there now."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f".*{_UNFINISHED}"):
+            path.unlink(missing_ok=True)
 
 
 def link_atomically(link: Path, target: Path) -> None:

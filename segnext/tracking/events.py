@@ -120,9 +120,13 @@ class EventLog:
     def close(self) -> None:
         """Flushes to the disk and closes; may be called twice."""
         if self._file >= 0:
-            os.fsync(self._file)
-            os.close(self._file)
-            self._file = -1
+            file, self._file = self._file, -1
+            try:
+                os.fsync(file)
+            except OSError as error:
+                raise self._failure(error) from error
+            finally:
+                os.close(file)
 
     def _failure(self, error: OSError) -> TrainingError:
         return TrainingError(f"cannot write {self.path} ({error.strerror}): free disk space, then resume the run")

@@ -22,7 +22,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-from segnext.errors import DataError
+from segnext.errors import DataError, TrainingError
 from segnext.plots.charts import plot_curves, save
 from segnext.plots.overlays import label_png, side_by_side
 from segnext.tracking.events import Event, series
@@ -85,8 +85,11 @@ def _read_label(path: Path) -> NDArray[np.uint8]:
 def store_images(
     folder: RunFolder, images: Sequence[ValidationImage], *, iteration: int, palette: NDArray[np.uint8]
 ) -> list[StoredImage]:
-    """Writes ``images`` below ``folder.images`` and says where."""
-    return [_store(folder, image.shrunk(), iteration, palette) for image in images]
+    """Writes ``images`` below ``folder.images`` and says where; raises TrainingError on a full disk."""
+    try:
+        return [_store(folder, image.shrunk(), iteration, palette) for image in images]
+    except OSError as error:
+        raise TrainingError(f"cannot write {folder.images} ({error.strerror}): free disk space, then resume") from error
 
 
 def _store(folder: RunFolder, image: ValidationImage, iteration: int, palette: NDArray[np.uint8]) -> StoredImage:

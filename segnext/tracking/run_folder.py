@@ -33,8 +33,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from segnext.errors import ConfigError
-from segnext.files import FileLock, read_json, read_yaml, strict_json, write_atomically
+from segnext.errors import ConfigError, TrainingError
+from segnext.files import FileLock, read_json, read_yaml, remove_unfinished, strict_json, write_atomically
 
 __all__ = ["LOCKED_FOR", "RunFolder", "State", "Status"]
 
@@ -155,26 +155,33 @@ class RunFolder:
     @property
     def can_go_on(self) -> bool:
         """Whether the run has saved what it needs to go on from its latest checkpoint."""
-        return (self.checkpoints / "latest.resume.safetensors").is_file()
+        return any((self.checkpoints / f"{state}.resume.safetensors").is_file() for state in ("latest", "previous"))
 
     def lock(self) -> FileLock | None:
         """The right to work in the folder until this process ends or releases it; None while somebody else has it."""
         return FileLock.take(self.path / ".lock")
 
     def claim(self) -> None:
-        """Takes the folder for the rest of this process, unless whoever started it has done so.
+        """Takes the folder for the rest of this process, unless whoever started it has done so, and tidies it.
 
         Raises:
             ConfigError: another run is at work in it.
         """
         if os.environ.get(LOCKED_FOR) == str(self.path):
+            self._sweep()
             return
         if (lock := self.lock()) is not None:
             os.register_at_fork(after_in_child=lock.release)  # loader workers may outlive this process by moments
+            self._sweep()
             return
         status = self.read_status()
         by = f" (process {status.pid} on {status.host})" if status is not None else ""
         raise ConfigError(f"{self.path} is in use by another run{by}: wait for its end, or name another folder")
+
+    def _sweep(self) -> None:
+        """Removes what a process left behind that was killed while it wrote."""
+        remove_unfinished(self.path)
+        remove_unfinished(self.checkpoints)
 
     def _furnished(self) -> RunFolder:
         self.checkpoints.mkdir(exist_ok=True)
@@ -257,7 +264,19 @@ class RunFolder:
 
     def put_status(self, status: Status) -> None:
         """Writes ``status.json`` as it is given."""
-        write_atomically(self.status, strict_json(vars(status), indent=2) + "\n")
+        text = strict_json(vars(status), indent=2) + "\n"
+        try:
+            write_atomically(self.status, text)
+        except TrainingError:
+            # On a full disk the room that the file has is all there is.
+            if not self.status.is_file():
+                raise
+            try:
+                with self.status.open("r+", encoding="utf-8") as file:
+                    file.write(text)
+                    file.truncate()
+            except OSError as error:
+                raise TrainingError(f"cannot write {self.status} ({error.strerror}): free disk space") from error
 
     def read_status(self) -> Status | None:
         """What ``status.json`` says; None when it is missing or damaged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ from typing import IO, Any, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
+from segnext.errors import TrainingError
 from segnext.tracking.events import Event, EventLog, read_events
 from segnext.tracking.images import ValidationImage, store_images, write_pictures
 from segnext.tracking.mirrors import Mirror, Sink
@@ -118,14 +120,11 @@ class Tracker:
 
     def __enter__(self) -> Tracker:
         self.folder.write_status("running")
-        self._log = EventLog(self.folder.events)
-        info = {
-            "git_revision": git_revision(),
-            "host": socket.gethostname(),
-            "python": platform.python_version(),
-            "pid": os.getpid(),
-        }
-        self._log.append(Event(self._first_iteration, "start", extra={"info": info}))
+        try:
+            self._open_log()
+        except TrainingError as error:  # nobody calls __exit__
+            self.folder.write_status("failed", error=str(error), exit_reason=type(error).__name__)
+            raise
         history = [event for event in read_events(self.folder.events) if event.kind != "start"]
         for event in history:
             self._gather(event)
@@ -137,6 +136,16 @@ class Tracker:
             self._mirrors.append(mirror)
         return self
 
+    def _open_log(self) -> None:
+        self._log = EventLog(self.folder.events)
+        info = {
+            "git_revision": git_revision(),
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+            "pid": os.getpid(),
+        }
+        self._log.append(Event(self._first_iteration, "start", extra={"info": info}))
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -147,7 +156,7 @@ class Tracker:
         elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code >= 128:
             self.finish("interrupted", exit_reason=f"signal {error.code - 128}")
         else:
-            with self.folder.log.open("a", encoding="utf-8") as log:
+            with contextlib.suppress(OSError), self.folder.log.open("a", encoding="utf-8") as log:
                 traceback.print_exception(error, file=log)
             self.finish("failed", error=str(error) or type(error).__name__, exit_reason=type(error).__name__)
 
@@ -197,8 +206,13 @@ class Tracker:
             return
         self._finished = True
         try:
-            self.folder.write_metrics(self._figures)
-            self._log.close()
+            try:
+                self.folder.write_metrics(self._figures)
+                self._log.close()
+            except TrainingError as problem:  # the disk is full: what is known is in the log
+                if state == "finished":
+                    self.folder.write_status("failed", error=str(problem), exit_reason=type(problem).__name__)
+                    raise
             self.folder.write_status(state, error=error, exit_reason=exit_reason)
             best = self._figures.get("best_iteration")
             write_pictures(self.folder, read_events(self.folder.events), best_iteration=best)

@@ -47,6 +47,7 @@ def train(
     micro_batch: int | None = None,
     communicator: Communicator | None = None,
     loss_scale: LossScale | None = None,
+    losses: LossMeter | None = None,
 ) -> None:
     """Trains ``model`` on ``batches`` to their end, in step with the other ranks of ``communicator``.
 
@@ -59,13 +60,14 @@ def train(
         micro_batch: images per forward and backward pass; None takes a batch in one.
         communicator: the ranks, each of which has its own part of every batch; None trains in this process alone.
         loss_scale: for float16; a step whose gradients are not finite is left out.
+        losses: gathers the losses between two records; given where it is part of what is saved.
 
     Raises:
         DivergenceError: the loss is no longer finite, or has become zero.
         Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the state was saved before.
     """
     communicator = communicator or Communicator(World())
-    meter = LossMeter(communicator.size)
+    meter = losses or LossMeter(communicator.size)
     memory = MemoryMeter()
     model.train()
     with StopSignals() as signals, out_of_memory_explained():

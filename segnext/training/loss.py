@@ -65,4 +65,5 @@ class LossScale:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores ``state()``, whose values may have become text."""
-        self.value, self.finite_steps = float(state["loss_scale"]), int(state["finite_steps"])
+        if "loss_scale" in state:  # missing if the run was of another precision so far
+            self.value, self.finite_steps = float(state["loss_scale"]), int(state["finite_steps"])

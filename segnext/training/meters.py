@@ -6,7 +6,7 @@ import math
 import re
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import psutil
 
 from segnext import backend
 from segnext.errors import DivergenceError, SegNeXtError, TrainingError
+from segnext.files import parse_json
 
 __all__ = ["LossMeter", "MemoryMeter", "out_of_memory_explained"]
 
@@ -25,10 +26,14 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class LossMeter:
-    """Collects losses without waiting for the device, and the speed since it was last read."""
+    """Collects losses without waiting for the device, and the speed since it was last read.
 
-    def __init__(self, ranks: int) -> None:
+    The first step, in which operators are compiled, does not count for the speed.
+    """
+
+    def __init__(self, ranks: int = 1) -> None:
         self._ranks = ranks
+        self._steps = 0
         self._pending: list[Any] = []
         self._losses: list[float] = []
         self._images = 0
@@ -37,6 +42,9 @@ class LossMeter:
     def add(self, loss: Any, *, images: int) -> None:
         self._pending.append(loss)
         self._images += images
+        self._steps += 1
+        if self._steps == 1:
+            self.restart_clock()
 
     def restart_clock(self) -> None:
         """Leaves out of the speed what was not training."""
@@ -64,10 +72,19 @@ class LossMeter:
         self.check(done)
         mean = sum(self._losses) / len(self._losses)
         elapsed = time.perf_counter() - self._start
-        speed = self._ranks * self._images / elapsed if self._images else math.nan
+        speed = {"train/images_per_second": self._ranks * self._images / elapsed} if self._images else {}
         self._losses = []
         self.restart_clock()
-        return {"train/loss": mean, "train/images_per_second": speed}
+        return {"train/loss": mean, **speed}
+
+    def state(self) -> dict[str, Any]:
+        """The losses since the last record: a run that goes on from here has the same next mean."""
+        return {"losses": list(self._losses)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores ``state()``, whose values may have become text."""
+        losses = state.get("losses", [])
+        self._losses = [float(loss) for loss in (parse_json(losses) if isinstance(losses, str) else losses)]
 
 
 class MemoryMeter:

@@ -126,3 +126,12 @@ def test_every_process_that_works_on_a_run_counts_as_an_attempt(
         assert status is not None
         attempts.append(status.attempts)
     assert attempts == [1, 1, 2]
+
+
+def test_what_a_killed_write_left_behind_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    for place in (folder.path, folder.checkpoints):
+        (place / ".metrics.json.ab12cd34.unfinished").write_text("{")
+        (place / ".mine").write_text("kept")
+    folder.claim()
+    assert sorted(path.name for path in tmp_path.rglob(".*")) == [".lock", ".mine", ".mine"]

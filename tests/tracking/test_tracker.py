@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from segnext.errors import TrainingError
 from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.events import Event, read_events, series
 from segnext.tracking.images import StoredImage, ValidationImage
@@ -272,3 +274,35 @@ def test_the_git_revision_tells_a_changed_tree_from_a_clean_one(tmp_path: Path) 
     assert len(clean) == 40
     (tmp_path / "a").write_text("2")
     assert git_revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_the_status_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def train_until_the_disk_is_full(folder: RunFolder) -> None:
+        with Tracker(folder, class_names=NAMES, palette=PALETTE) as track:
+            monkeypatch.setattr("segnext.files._write_and_rename", full)
+            monkeypatch.setattr("segnext.tracking.events.os.write", full)
+            monkeypatch.setattr("segnext.tracking.images.save", full)
+            track.log(1, {"train/loss": 1.0})
+
+    folder = RunFolder.adopt(tmp_path)
+    with pytest.raises(TrainingError, match=r"cannot write .*events\.jsonl \(No space left on device\): free disk"):
+        train_until_the_disk_is_full(folder)
+    status = folder.read_status()
+    assert status is not None
+    assert status.state == "failed"
+    assert "No space left" in str(status.error)
+
+
+def test_a_disk_that_is_full_at_the_start_is_a_failure_too(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    folder.events.symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="free disk space"), Tracker(folder, class_names=NAMES, palette=PALETTE):
+        pass
+    status = folder.read_status()
+    assert status is not None
+    assert status.state == "failed"

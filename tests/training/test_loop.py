@@ -20,6 +20,7 @@ from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
 from segnext.training.loss import LossScale
 from segnext.training.lr_schedule import Intervals
+from segnext.training.meters import LossMeter
 from segnext.training.optimizer import AdamW, parameter_groups
 from segnext.training.training_state import Checkpoints
 from segnext.weights.checkpoint import CheckpointInfo
@@ -76,6 +77,7 @@ class Run:
         intervals: Intervals | None = None,
         batches: list[Batch] | None = None,
         micro_batch: int | None = None,
+        losses: LossMeter | None = None,
         on_log: Callable[[int], None] = lambda done: None,
     ) -> None:
         def log(done: int, metrics: Any) -> None:
@@ -102,6 +104,7 @@ class Run:
             evaluate=evaluate,
             save=save,
             micro_batch=micro_batch,
+            losses=losses,
         )
 
     @property
