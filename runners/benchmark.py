@@ -35,7 +35,7 @@ _NOTE = (
 
 @runner("benchmark", BenchmarkConfig)
 def main(config: BenchmarkConfig) -> None:
-    console = Console(highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
 
     # Whatever is missing shows here, before any work.
     classes = config.num_classes or num_classes(config.dataset)

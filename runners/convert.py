@@ -19,19 +19,19 @@ from segnext.weights.saving import save_weights
 
 @runner("convert", ConvertConfig)
 def main(config: ConvertConfig) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     source, info = _open(config.input)
     target = Path(config.output).expanduser()
     if target.exists() and target.samefile(source):
         raise WeightsError(f"output={target} is the input itself: name another file")
     name, shapes, part = _expected(source, config)
     model = ArrayModel(shapes)
-    console.print(str(load_weights(model, source, part=part)), markup=False)
+    console.print(str(load_weights(model, source, part=part)))
     metadata = _metadata(name, info, safetensors=target.suffix == ".safetensors")
     save_weights(model.arrays, target, spelling=config.spelling.value, metadata=metadata)
     _verify(model, target, part)
     what = "backbone" if part == "backbone" else "model"
-    console.print(f"wrote {target}: {what} {name}, {len(model.arrays)} tensors, read back bit for bit", markup=False)
+    console.print(f"wrote {target}: {what} {name}, {len(model.arrays)} tensors, read back bit for bit")
 
 
 def _open(text: str) -> tuple[Path, CheckpointInfo | None]:

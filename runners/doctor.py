@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 
 try:
     from rich import box
@@ -28,7 +27,7 @@ _ROWS = 24  # classes shown at most
 
 @runner("doctor", DoctorConfig)
 def main(config: DoctorConfig) -> int:
-    console = Console(highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     console.width = min(console.width, _WIDTH)
     counts: Counter[State] = Counter()
 
@@ -43,7 +42,7 @@ def main(config: DoctorConfig) -> int:
                 device=config.device.value,
                 output_dir=config.output_dir,
                 trial=config.trial,
-                announce=partial(console.print, markup=False),
+                announce=console.print,
             )
         )
     if config.dataset.name != "none":

@@ -27,7 +27,7 @@ from segnext.weights.checkpoint import open_checkpoint
 
 @runner("evaluate", EvaluateConfig)
 def main(config: EvaluateConfig) -> None:
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
     dataset = build_dataset(config.dataset, config.split)
     if config.evaluation.submission:
         require_benchmark(config.dataset.name)

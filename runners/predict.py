@@ -20,7 +20,7 @@ from segnext.app.build import inference_settings, known_classes
 from segnext.app.runner import runner
 from segnext.app.trained import open_run_folder, recorded
 from segnext.data.classes import ClassTable
-from segnext.data.reading import read_image
+from segnext.data.reading import ReadingSettings, read_image
 from segnext.errors import SegNeXtError
 from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.predictor import Segmenter, find_images, result_names
@@ -31,7 +31,7 @@ from segnext.weights.checkpoint import open_checkpoint
 
 @runner("predict", PredictConfig)
 def main(config: PredictConfig) -> int:
-    console = Console(highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     files = find_images(config.input)
     segmenter = _segmenter(config)
     folder = open_run_folder(config, config.name)
@@ -41,7 +41,9 @@ def main(config: PredictConfig) -> int:
     with recorded(folder), Progress(*columns, console=console, transient=True) as bar:
         for file, name in bar.track(list(zip(files, result_names(files), strict=True))):
             try:
-                done.append(_predict(segmenter, file, folder.path / name, alpha=config.alpha))
+                done.append(
+                    _predict(segmenter, file, folder.path / name, reading=config.dataset.reading(), alpha=config.alpha)
+                )
             except SegNeXtError as error:
                 failed.append({"input": str(file), "error": str(error)})
                 print(f"error: {error}", file=sys.stderr)
@@ -72,9 +74,11 @@ def _segmenter(config: PredictConfig) -> Segmenter:
     )
 
 
-def _predict(segmenter: Segmenter, file: Path, target: Path, *, alpha: float) -> dict[str, Any]:
+def _predict(
+    segmenter: Segmenter, file: Path, target: Path, *, reading: ReadingSettings, alpha: float
+) -> dict[str, Any]:
     """Writes ``<target>_label.png`` and ``<target>_overlay.png``; returns what predictions.json says of the image."""
-    image = read_image(file)
+    image = read_image(file, reading)
     labels = segmenter.predict(image)
     classes = segmenter.classes
     label_file, overlay_file = (target.with_name(f"{target.name}_{kind}.png") for kind in ("label", "overlay"))

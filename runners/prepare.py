@@ -17,7 +17,7 @@ _FAILURES_SHOWN = 10
 
 @runner("prepare", PrepareConfig)
 def main(config: PrepareConfig) -> int:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
     root = config.dataset.root
     if config.dataset.name not in ("cityscapes", "ade"):
         raise ConfigError(f"dataset={config.dataset.name} needs no preparation: choose cityscapes or ade")
@@ -40,7 +40,7 @@ def _prepare_cityscapes(root: str, config: PrepareConfig, console: Console) -> i
         )
     console.print(f"{report.converted} converted, {report.present} present before, {len(report.failed)} failed")
     for message in report.failed[:_FAILURES_SHOWN]:
-        console.print(f"failed: {message}", markup=False)
+        console.print(f"failed: {message}")
     if len(report.failed) > _FAILURES_SHOWN:
         console.print(f"… and {len(report.failed) - _FAILURES_SHOWN} more")
     if report.failed:
@@ -67,7 +67,7 @@ def _check_ade(root: str, console: Console) -> int:
         return 0
     console.print("To complete it (0.9 GB to download):")
     for command in inventory.instructions:
-        console.print(f"  {command}", markup=False)
+        console.print(f"  {command}")
     return 2
 
 

@@ -56,7 +56,7 @@ def _print() -> None:
         print(json.dumps([_record(row, depth) for row in _rows], indent=2))
         return
     markdown = form is CountFormat.markdown
-    console = Console(width=200 if markdown else None, highlight=False)
+    console = Console(markup=False, emoji=False, width=200 if markdown else None, highlight=False)
     console.print(_summary(markdown))
     for row in _rows if depth else ():
         console.print()

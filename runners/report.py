@@ -25,7 +25,7 @@ _ON_SCREEN = ("run", "seed", "mIoU ss %", "mIoU ms %", "best at", "MACs G", "sta
 
 @runner("report", ReportConfig)
 def report(config: ReportConfig) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
     if config.compare:
         return _compare(config, console)
     if config.dashboard is not None:
@@ -57,9 +57,9 @@ def _show(runs: Sequence[Run], console: Console) -> None:
         average, sd, count = group.spread("miou_ss")
         if count:
             spread = f" ± {100 * sd:.2f}" if sd == sd else ""
-            console.print(f"{group.label}: mIoU {100 * average:.2f}{spread} % ({count} finished)", markup=False)
+            console.print(f"{group.label}: mIoU {100 * average:.2f}{spread} % ({count} finished)")
     for line in missing(runs):
-        console.print(f"- {line}", markup=False)
+        console.print(f"- {line}")
 
 
 def _publish(place: str, console: Console) -> None:
@@ -76,8 +76,8 @@ def _compare(config: ReportConfig, console: Console) -> None:
         )
     a, b = (PerImageCounts.load(_per_image(path)) for path in config.compare)
     result = compare(a, b, bootstrap_samples=config.draws)
-    console.print(f"A {100 * result.mIoU_a:.2f} %  {config.compare[0]}", markup=False)
-    console.print(f"B {100 * result.mIoU_b:.2f} %  {config.compare[1]}", markup=False)
+    console.print(f"A {100 * result.mIoU_a:.2f} %  {config.compare[0]}")
+    console.print(f"B {100 * result.mIoU_b:.2f} %  {config.compare[1]}")
     verdict = "differ" if result.significant else "cannot be told apart"
     low, high = 100 * result.low, 100 * result.high
     console.print(

@@ -25,16 +25,16 @@ from segnext.weights.checkpoint import CheckpointInfo
 
 @runner("train", TrainConfig, isolated=True)
 def main(config: TrainConfig) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
     if config.run_folder is not None and RunFolder(Path(config.run_folder).absolute()).has_finished:
-        console.print(f"Nothing to do: the run in {config.run_folder} has finished", markup=False)
+        console.print(f"Nothing to do: the run in {config.run_folder} has finished")
         return
 
     # What can be wrong with data and weights shows here, before any work.
     training_set = build.build_dataset(config.dataset, "train")
     validation_set = build.build_dataset(config.dataset, "val")
     for text in check_training_data(training_set, validation_set):
-        console.print(f"warning: {text}", markup=False)
+        console.print(f"warning: {text}")
     is_main = current_world().is_main  # the other ranks get folder and weights from rank 0
     resumed = build.run_to_resume(config) if is_main else None
     checkpoint = build.checkpoint_file(config.checkpoint) if is_main and not resumed else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import IO
 
 from rich.console import Console
@@ -39,7 +38,7 @@ def assemble(
     """Starts Jittor on this rank's device and joins the others in the folder that rank 0 opens, with its seed."""
     world = current_world()
     cores = pin(world)
-    announce = partial(console.print, markup=False)
+    announce = console.print
     folder = open_folder() if world.is_main else None
     log = folder.path / "jittor.log" if folder else cache_home() / "ranks" / f"jittor-{os.getpid()}.log"
     backend.start(config.device.value, announce=announce, log=log)
@@ -51,5 +50,5 @@ def assemble(
     members = communicator.members(cores)
     if communicator.size > 1:
         for member in members:
-            console.print(f"  {member}", markup=False)
+            console.print(f"  {member}")
     return communicator, agreed, members

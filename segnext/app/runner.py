@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any wo
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -49,6 +50,7 @@ def runner(
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
         def main() -> None:
+            _show_whatever_a_name_holds()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
             schemas.register()
             codes: list[int] = []
@@ -88,6 +90,13 @@ def runner(
         return main
 
     return decorate
+
+
+def _show_whatever_a_name_holds() -> None:
+    """What the terminal's encoding lacks is shown with escapes: an arrow or an accent must not end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _ranks_to_start(name: str, config: Any) -> int:

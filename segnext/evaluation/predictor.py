@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,15 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from segnext import backend
 from segnext.data.classes import ClassTable
+from segnext.data.reading import IMAGE_SUFFIXES
 from segnext.errors import ConfigError, DataError, WeightsError
 from segnext.evaluation.inference import InferenceSettings, SegmentationModel, SegmentationPredictor
 from segnext.weights.checkpoint import open_checkpoint
 
 __all__ = ["Segmenter", "find_images", "result_names"]
+
+logger = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -128,7 +131,8 @@ def find_images(pattern: str) -> list[Path]:
 
     Args:
         pattern: one file, whatever its suffix; a folder, of which all files with the suffix of an image are taken
-            (not those of its sub-folders); or a glob pattern, ``**`` for any depth, of which every file is taken.
+            (not those of its sub-folders) and others are named in a warning; or a glob pattern, ``**`` for any depth,
+            of which every file is taken.
 
     Raises:
         ConfigError: there is no such file, the folder holds no images, or the pattern matches nothing.
@@ -137,12 +141,15 @@ def find_images(pattern: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        Image.init()
-        suffixes = Image.registered_extensions()
-        found = [file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes]
+        entries = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        found = [file for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
         if not found:
             raise ConfigError(f"input={pattern} holds no images: name a folder with image files, or a pattern")
-        return sorted(found)
+        skipped = [file.name for file in entries if file.suffix.lower() not in IMAGE_SUFFIXES]
+        if skipped:
+            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+            logger.warning("skipped, since these are no images: %s%s", ", ".join(skipped[:3]), more)
+        return found
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
     files = [match for match in matches if match.is_file()]
     if not files:

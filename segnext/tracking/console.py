@@ -63,7 +63,7 @@ class ProgressDisplay:
         log_file: Path | None = None,
         console: Console | None = None,
     ) -> None:
-        self.console = console if console is not None else Console(soft_wrap=True, highlight=False)
+        self.console = console or Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
         self._total = total_iterations
         self._title = title
@@ -104,7 +104,7 @@ class ProgressDisplay:
         """Shows a table or text above the live lines and writes it to the log file."""
         self.console.print(renderable)
         plain = io.StringIO()
-        Console(file=plain, width=80, color_system=None).print(renderable)
+        Console(markup=False, emoji=False, file=plain, width=80, color_system=None).print(renderable)
         for handler in _handlers():
             if isinstance(handler, logging.FileHandler):
                 handler.handle(

@@ -25,6 +25,14 @@ def test_of_a_folder_the_files_named_like_images_are_taken_in_order(tmp_path: Pa
     assert names(find_images(str(tmp_path))) == ["a.png", "b.JPG"]
 
 
+def test_files_of_a_folder_that_are_no_images_are_named_as_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "a.png", "terms.pdf", "figure.eps")
+    assert names(find_images(str(tmp_path))) == ["a.png"]
+    assert "skipped, since these are no images: figure.eps, terms.pdf" in caplog.text
+
+
 def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
     touch(tmp_path, "photo")
     assert find_images(str(tmp_path / "photo")) == [tmp_path / "photo"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,38 @@ def test_an_unsound_dataset_ends_in_exit_code_1(
     write_dataset(tmp_path, 0, 1, 2, 3)
     assert run(doctor.main, monkeypatch, "dataset=folder", f"dataset.root={tmp_path}") == 1
     assert "dataset.reduce_zero_label=true" in " ".join(capsys.readouterr().out.split())
+
+
+def test_names_of_classes_and_files_are_shown_as_they_are(
+    machine: list[Finding], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "[red]data[" / ":smile:"
+    write_dataset(root, 0, 0, 1, 2)
+    (root / "classes.yaml").write_text('names: ["[bold]ground", "[/]leaf", ":smile: stem"]\n')
+    assert run(doctor.main, monkeypatch, "dataset=folder", f"dataset.root='{root}'") == 0
+    shown = capsys.readouterr().out
+    for name in ("[bold]ground", "[/]leaf", ":smile: stem", "[red]data[/:smile:"):
+        assert name in shown
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("trial=false", "dataset=folder")])
+def test_a_terminal_without_utf_8_gets_escapes_instead_of_a_failure(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    write_dataset(tmp_path, 0, 0, 1, 2)
+    (tmp_path / "classes.yaml").write_text("names: [sol, fée, tige]\n", encoding="utf-8")
+    if len(arguments) > 1:
+        arguments = (*arguments, f"dataset.root={tmp_path}")
+    done = subprocess.run(
+        [sys.executable, "-m", "runners.doctor", *arguments],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr
+    if len(arguments) > 1:
+        assert "f\\xe9e" in done.stdout
 
 
 def test_the_lists_of_a_split_are_named_one_by_one(
