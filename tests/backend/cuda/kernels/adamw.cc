@@ -1,0 +1,25 @@
+// A step of AdamW; each.h and adamw.h come first.
+#include "expect.h"
+
+int main() {
+    const size_t count = 1000;
+    const auto parameter = drawn<float>(count), gradient = drawn<float>(count), first = drawn<float>(count);
+    auto second = drawn<float>(count);
+    for (float& value : second) value *= value;
+    std::vector<float> new_parameter(count), new_first(count), new_second(count);
+    const float beta1 = 0.9f, rest1 = 0.1f, beta2 = 0.999f, rest2 = 0.001f, eps = 1e-8f, kept = 0.99f, rate = 0.1f, unbias = 2;
+    segnext::launch(segnext::AdamW{parameter.data(), gradient.data(), first.data(), second.data(), new_parameter.data(),
+                                   new_first.data(), new_second.data(), beta1, rest1, beta2, rest2, eps, kept, rate, unbias},
+                    count);
+    std::vector<double> parameters(count), firsts(count), seconds(count);
+    for (size_t i = 0; i < count; i++) {
+        const double g = gradient[i];
+        firsts[i] = beta1 * first[i] + rest1 * g;
+        seconds[i] = beta2 * second[i] + rest2 * g * g;
+        parameters[i] = kept * parameter[i] - rate * firsts[i] / (std::sqrt(seconds[i]) * unbias + eps);
+    }
+    expect_equal("first moment", new_first, firsts);
+    expect_equal("second moment", new_second, seconds);
+    expect_equal("parameter", new_parameter, parameters);
+    return failures;
+}
