@@ -3,13 +3,14 @@
 #pragma once
 #include <ucontext.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
 #include <random>
-#include <type_traits>
 #include <vector>
 
 #include "recorder.h"
@@ -54,10 +55,10 @@ class Block {
     template <class T>
     T& shared_variable(int number) {
         std::vector<char>& memory = shared[number];
-        if (memory.empty()) memory.assign(sizeof(T) + alignof(std::max_align_t), char(0xff));  // not zero, as on a GPU
+        if (memory.empty()) memory.assign(sizeof(T) + alignof(max_align_t), char(0xff));  // not zero, as on a GPU
         void* start = memory.data();
         size_t space = memory.size();
-        return *(T*)std::align(alignof(std::max_align_t), sizeof(T), start, space);
+        return *(T*)std::align(alignof(max_align_t), sizeof(T), start, space);
     }
 
     static inline thread_local Block* current;

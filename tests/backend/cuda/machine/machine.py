@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from segnext.backend.cuda.home import assemble
 from segnext.backend.cuda.pieces import Survey, survey
 from segnext.files import FileLock, cache_home
-from tests.backend.cuda.machine.recording import Recording
+from tests.backend.cuda.machine.translate import translate
 
 __all__ = ["Machine", "build_driver"]
 
@@ -103,20 +104,33 @@ class Machine:
         shutil.rmtree(self.home, ignore_errors=True)
         assemble(pieces, self.folder / "homes").rename(self.home)
         library = self.folder / "libmachine.so"
-        _build(library, *(HERE / f"{name}.cc" for name in ("runtime", "cudnn", "libraries")), include=self.home / "include")
+        _build(
+            library, *(HERE / f"{name}.cc" for name in ("runtime", "cudnn", "libraries")), include=self.home / "include"
+        )
         build_driver(self.folder / "driver")
         for name in _LIBRARIES if libraries else _LIBRARIES[:1]:
             for link in (self.home / "lib64").glob(f"lib{name}*.so*"):
                 link.unlink()
                 link.symlink_to(library)
         if self._translated:
+            self._translate_header("misc/cuda_atomic.h")
             real = (self.home / "bin/nvcc-nvidia").resolve()
-            program = f'#!/bin/sh\nexec "{sys.executable}" "{HERE}/nvcc.py" "{real}" "{self.home}/include" "$@"\n'
+            program = f'#!/bin/sh\nexec "{sys.executable}" "{HERE}/nvcc.py" "{real}" "{self.folder}" "$@"\n'
             (self.home / "bin/nvcc").write_text(program)
         for place in (".cache/jittor/**/jit", ".cache/jittor/**/custom_ops"):  # headers are not in Jittor's keys
             for stale in self.folder.glob(place):
                 shutil.rmtree(stale, ignore_errors=True)
         stamp.write_text(state)
+
+    def _translate_header(self, name: str) -> None:
+        """The only header of Jittor's with a launch that operators include."""
+        jittor = importlib.util.find_spec("jittor")
+        assert jittor is not None
+        assert jittor.origin is not None
+        source = Path(jittor.origin).parent / "src" / name
+        translated = self.folder / "include" / name
+        translated.parent.mkdir(parents=True, exist_ok=True)
+        translated.write_text(translate(source.read_text(encoding="utf-8"), name=name))
 
 
 def build_driver(folder: Path) -> None:

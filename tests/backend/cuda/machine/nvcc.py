@@ -1,4 +1,4 @@
-"""Stands in for nvcc: operators that Jittor compiles at run time become C++ for the machine, all else is the real nvcc's.
+"""Stands in for nvcc: operators that Jittor compiles at run time become C++ for the machine, all else goes to nvcc.
 
 Called as ``python nvcc.py REAL_NVCC MACHINE_FOLDER arguments…`` by the script that the machine puts in a CUDA home.
 """
@@ -16,7 +16,7 @@ _KEPT = ("-I", "-L", "-l", "-D")  # of nvcc's arguments
 _FLAGS = ("-w", "-std=c++17", "-O1", "-fPIC", "-shared", "-fpermissive", "-ffp-contract=off")
 
 
-def main(real: str, include: Path, arguments: list[str]) -> int:
+def main(real: str, machine: Path, arguments: list[str]) -> int:
     source = next((argument for argument in arguments if argument.endswith((".cc", ".cu"))), "")
     if "/jit/" not in source:
         os.execv(real, [real, *arguments])
@@ -26,8 +26,16 @@ def main(real: str, include: Path, arguments: list[str]) -> int:
     name = Path(source).stem
     translated = Path(source).with_suffix(".machine.cc")
     translated.write_text(translate(Path(source).read_text(), name=name[:100]))
-    includes = [f"-I{HERE}", f"-I{HERE}/include", f"-I{include}"]
-    command = ["g++", *_FLAGS, *includes, "-include", "device.h", str(translated), *_kept(arguments)]
+    folders = (HERE, HERE / "include", machine / "include", machine / "cuda/include")
+    command = [
+        "g++",
+        *_FLAGS,
+        *(f"-I{folder}" for folder in folders),
+        "-include",
+        "device.h",
+        str(translated),
+        *_kept(arguments),
+    ]
     return subprocess.run(command, check=False).returncode
 
 

@@ -72,8 +72,9 @@ class Recording:
 
     def summary(self) -> str:
         """A table for people: what a step is made of."""
+        small = sum(launch.threads <= 4096 for launch in self.launches)
         lines = [
-            f"{len(self.launches)} launches, {sum(launch.threads <= 4096 for launch in self.launches)} of at most 4096 threads",
+            f"{len(self.launches)} launches, {small} of at most 4096 threads",
             *(f"{count} {name}" for name, count in sorted(self.libraries.items())),
             *(
                 f"{count} copies {', '.join(key)}: {self.bytes_copied[key] / 1e6:.1f} MB"

@@ -23,7 +23,7 @@ def translate(source: str, *, name: str) -> str:
         closing = _closing(source, opening)
         kernel = launch[1]
         label = f"{name} {kernel.partition('<')[0]}"
-        call = f'cuda_machine::launch("{label}", {grid}, {block}, [=] {{ {kernel}{source[opening : closing + 1]}; }})'
+        call = f'cuda_machine::launch("{label}", {grid}, {block}, [&] {{ {kernel}{source[opening : closing + 1]}; }})'
         parts += [source[place : launch.start()], call]
         place = closing + 1
     numbers = iter(range(1_000_000))
