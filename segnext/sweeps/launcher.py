@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -83,14 +83,13 @@ class SweepLauncher(Launcher):
         if settings.dry_run:
             print_plan(distinct, output_dir=self.sweep.output_dir, console=self._console)
             return [_returned(overrides) for overrides in job_overrides]
-        with SweepDisplay(distinct, console=self._console) as display:
-            scheduler = self.sweep.scheduler(distinct, display, slots=self.sweep.slots(distinct))
-            if not self._announced:
-                self._console.print(f"Sweep: {self.sweep.folder}", soft_wrap=True, markup=False)
-                self._announced = True
-            overrides_of = {job.name: tuple(given) for job, given in zip(jobs, job_overrides, strict=True)}
-            to_do = [job for job in distinct if read_record(job).state not in SETTLED]
-            received = self._run(distinct, to_do, overrides_of, scheduler.run) if to_do else None
+        self.sweep.judge(distinct)  # says if the reference of sweep.prune is of no use
+        if not self._announced:
+            self._console.print(f"Sweep: {self.sweep.folder}", soft_wrap=True, markup=False)
+            self._announced = True
+        overrides_of = {job.name: tuple(given) for job, given in zip(jobs, job_overrides, strict=True)}
+        to_do = [job for job in distinct if read_record(job).state not in SETTLED]
+        received = self._run(distinct, to_do, overrides_of) if to_do else None
         left = self.summarise(None if self.searching else distinct, quiet=self.searching and received is None)
         if not to_do and not self.searching:
             self._console.print(f"Nothing to do: all {len(distinct)} jobs are done.")
@@ -98,7 +97,7 @@ class SweepLauncher(Launcher):
             raise SweepStopped(received, left or "stopped after the last job")
         records = [read_record(job) for job in jobs]
         return [
-            _returned(overrides, record.best_mIoU, None if record.state in SETTLED else left or str(record.error))
+            _returned(overrides, record.best_mIoU, None if record.state in SETTLED else left)
             for overrides, record in zip(job_overrides, records, strict=True)
         ]
 
@@ -123,13 +122,7 @@ class SweepLauncher(Launcher):
         return self.sweep.job(overrides, type(self).check(composed))
 
     @abstractmethod
-    def _run(
-        self,
-        jobs: Sequence[Job],
-        to_do: Sequence[Job],
-        overrides: dict[str, tuple[str, ...]],
-        run_here: Callable[[Sequence[Job]], int | None],
-    ) -> int | None:
+    def _run(self, jobs: Sequence[Job], to_do: Sequence[Job], overrides: Mapping[str, Sequence[str]]) -> int | None:
         """Runs ``jobs``, of which ``to_do`` are not settled; returns the signal that stopped the sweep, if one did."""
 
 
@@ -138,14 +131,9 @@ class IsolatedLauncher(SweepLauncher):
 
     __module__ = _PLACE
 
-    def _run(
-        self,
-        jobs: Sequence[Job],
-        to_do: Sequence[Job],
-        overrides: dict[str, tuple[str, ...]],
-        run_here: Callable[[Sequence[Job]], int | None],
-    ) -> int | None:
-        return run_here(jobs)
+    def _run(self, jobs: Sequence[Job], to_do: Sequence[Job], overrides: Mapping[str, Sequence[str]]) -> int | None:
+        with SweepDisplay(jobs, console=self._console) as display:
+            return self.sweep.scheduler(jobs, display, slots=self.sweep.slots(jobs)).run(jobs)
 
 
 class ClusterLauncher(SweepLauncher):
@@ -153,19 +141,14 @@ class ClusterLauncher(SweepLauncher):
 
     __module__ = _PLACE
 
-    def _run(
-        self,
-        jobs: Sequence[Job],
-        to_do: Sequence[Job],
-        overrides: dict[str, tuple[str, ...]],
-        run_here: Callable[[Sequence[Job]], int | None],
-    ) -> int | None:
+    def _run(self, jobs: Sequence[Job], to_do: Sequence[Job], overrides: Mapping[str, Sequence[str]]) -> int | None:
         from hydra_plugins.hydra_submitit_launcher import submitit_launcher  # an extra
 
         sweep = self.sweep
-        on_slurm = self._queue.pop("executor") == "slurm"
-        self._queue["submitit_folder"] = self._queue.get("submitit_folder") or str(sweep.folder / ".submitit" / "%j")
-        launcher = (submitit_launcher.SlurmLauncher if on_slurm else submitit_launcher.LocalLauncher)(**self._queue)
+        queue = dict(self._queue)
+        on_slurm = queue.pop("executor") == "slurm"
+        queue["submitit_folder"] = queue["submitit_folder"] or str(sweep.folder / ".submitit" / "%j")
+        launcher = (submitit_launcher.SlurmLauncher if on_slurm else submitit_launcher.LocalLauncher)(**queue)
         task = ClusterTask(sweep, {job.name: job for job in to_do}, on_slurm)
         launcher.setup(hydra_context=self._context, task_function=task, config=self._config)
         place = f"hydra.sweep.dir={quoted(str(sweep.folder))}"

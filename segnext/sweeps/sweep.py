@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,15 @@ class Sweep:
             given.append(f"tracking.group={quoted(self.folder.name)}")
         return Job(name, tuple(given), self.folder / name, settings)
 
+    def judge(self, jobs: Sequence[Job]) -> Callable[[Job], str | None] | None:
+        """What says why a running job is not worth going on with.
+
+        Raises:
+            ConfigError: the reference of ``sweep.prune`` is of no use for ``jobs``.
+        """
+        settings = self.settings
+        return curve_judge(settings.prune, margin=settings.prune_margin, jobs=jobs, sweep=self.folder)
+
     def slots(self, jobs: Sequence[Job]) -> list[Slot]:
         """Where jobs can run on this machine."""
         device, ranks = jobs[0].settings["device"], max(job.settings["ranks"] for job in jobs)
@@ -63,21 +72,16 @@ class Sweep:
         return plan_slots(count, device=device, folder=self.folder, jobs=len(jobs), ranks=ranks)
 
     def scheduler(self, jobs: Sequence[Job], display: Display, *, slots: Sequence[Slot]) -> Scheduler:
-        """What runs ``jobs``.
-
-        Raises:
-            ConfigError: the reference of ``sweep.prune`` is of no use for them.
-        """
-        settings = self.settings
+        """What runs ``jobs``; raises ConfigError as ``judge`` does."""
         ready = f"from segnext import backend; backend.start({jobs[0].settings['device']!r}, log=backend.default_log())"
         return Scheduler(
             slots=slots,
             command=self.command,
             display=display,
-            on_failure=OnFailure.parse(settings.on_failure),
-            grace=settings.grace,
+            on_failure=OnFailure.parse(self.settings.on_failure),
+            grace=self.settings.grace,
             first=([sys.executable, "-c", ready], self.folder / ".first.log"),
-            verdict=curve_judge(settings.prune, margin=settings.prune_margin, jobs=jobs, sweep=self.folder),
+            verdict=self.judge(jobs),
         )
 
     def command(self, job: Job) -> list[str]:
@@ -109,7 +113,6 @@ def read_sweep(verb: str, master: DictConfig) -> Sweep:
     assert isinstance(settings, SweepSettings)
     settings.check()
     output_dir = Path(master.output_dir).absolute()
-    added = [source.path for source in master.hydra.runtime.config_sources if source.provider == "command-line"]
     name = settings.name or sweep_name(given, swept)
     return Sweep(
         verb=verb,
@@ -117,8 +120,18 @@ def read_sweep(verb: str, master: DictConfig) -> Sweep:
         output_dir=output_dir,
         settings=settings,
         swept=frozenset(swept),
-        options=tuple(part for path in added for part in ("--config-dir", path)),
+        options=tuple(_options(verb, master)),
     )
+
+
+def _options(verb: str, master: DictConfig) -> Iterator[str]:
+    """What the command line says of where the configuration comes from."""
+    if master.hydra.job.config_name != verb:
+        yield from ("--config-name", master.hydra.job.config_name)
+    for source in master.hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            yield from ("--config-dir", source.path)
+    yield from (text for text in master.hydra.overrides.hydra if text.startswith("hydra.searchpath="))
 
 
 def quoted(text: str) -> str:

@@ -184,6 +184,42 @@ def test_a_dry_run_lists_settings_size_and_cost_and_writes_nothing(command: Comm
     assert not (command.folder / "outputs").exists()
 
 
+def test_a_dry_run_for_slurm_submits_nothing(command: Command) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    code, output = command.run("+sweep=slurm", "seed=0,1", "sweep.dry_run=true")
+    assert code == 0, output
+    assert sum("pending" in line for line in output.splitlines()) == 2
+    assert not (command.folder / "outputs").exists()
+
+
+def test_a_dry_run_finds_the_class_table_in_the_root_of_the_data(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text("[road, tree, sky]")
+    data = ("dataset=folder", f"dataset.root={tmp_path}", "dataset.pretrained=null")
+    code, output = command.run("-m", *data, "seed=0,1", "sweep.dry_run=true")
+    assert code == 0, output
+    assert "2 jobs" in output
+
+
+def test_a_search_whose_settings_are_wrong_leaves_no_study(command: Command) -> None:
+    pytest.importorskip("optuna")
+    code, output = command.run("+sweep=search", "schedule=demo", "schedule.batch_size=0")
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert "schedule.batch_size=0 is out of range" in output
+    assert not (command.folder / "outputs").exists()
+
+
+def test_what_a_killed_job_could_not_say_is_in_its_own_status(command: Command) -> None:
+    command.run("-m", "seed=0", "sweep.on_failure=retry:1", stand_ins={"seed=0": "kill"})
+    [record] = command.records().values()
+    status = json.loads((record.folder / "status.json").read_text())
+    assert {key: status[key] for key in ("state", "signal", "attempts", "error")} == {
+        "state": "failed",
+        "signal": "SIGKILL",
+        "attempts": 2,
+        "error": "killed by SIGKILL (out of memory?)",
+    }
+
+
 def test_a_preset_makes_a_sweep_without_m(command: Command) -> None:
     code, output = command.run("+sweep=paper", "dataset=shapes", "sweep.dry_run=true")
     assert code == 0

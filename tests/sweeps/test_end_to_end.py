@@ -66,3 +66,16 @@ def test_six_trainings_two_at_a_time_survive_three_crashes_and_go_on(tmp_path: P
     code, output = run_sweep(tmp_path, {})
     assert code == 0
     assert "Nothing to do: all 6 jobs are done." in output
+
+    # What the sweep prints can be pasted back.
+    [folder] = [line.removeprefix("Sweep: ") for line in output.splitlines() if line.startswith("Sweep: ")]
+    job = f"{folder}/{found['seed=0'].job}"
+    for verb, *arguments in (
+        ("evaluate", "model=tiny", "dataset=shapes", f"checkpoint={job}", "evaluation.max_images=2"),
+        ("report", folder),
+        ("train", "model=tiny", "dataset=shapes", f"run_folder={job}"),
+    ):
+        command = [sys.executable, "-m", f"runners.{verb}", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from segnext.sweeps.job import job_name, own_overrides, sweep_name
 
 
@@ -22,6 +25,20 @@ def test_a_name_keeps_to_characters_that_every_file_system_likes() -> None:
     name = job_name(['+a.b="x y/../z"', "tracking.notes='é'"], {"a.b", "tracking.notes"})
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-")
     assert "/" not in name
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=tiny", "seed=1", "schedule.lr=1e-05"],
+        ["+experiment=camvid_cpu", "dataset.crop=[512,512]"],
+        ['tracking.notes="a b, (c) & #d"', "dataset.root='/data/größe=1'"],
+    ],
+)
+def test_a_job_folder_can_be_pasted_back_as_an_override(overrides: list[str]) -> None:
+    folder = f"outputs/sweeps/{sweep_name(overrides, set())}/{job_name(overrides, set())}"
+    for key in ("checkpoint", "resume", "path"):
+        assert OverridesParser.create().parse_override(f"{key}={folder}").value() == folder
 
 
 def test_a_name_has_no_number_longer_than_a_reader_needs() -> None:
