@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import Tracker, git_revision
-from segnext.tracking.wandb_sink import WandbSink
+from segnext.tracking.wandb_sink import WandbSink, wandb_is_disabled
 from segnext.training.lr_schedule import Intervals, LearningRate
 from segnext.training.training_state import find_run
 from segnext.weights.checkpoint import find_checkpoint
@@ -212,7 +211,7 @@ def intervals(config: ScheduleConfig) -> Intervals:
 def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[Sink]:
     """The mirrors of the event log that ``tracking`` asks for; WANDB_MODE=disabled switches W&B off as well."""
     tracking, mirrors = config.tracking, list[Sink]()
-    if tracking.wandb is not WandbMode.disabled and os.environ.get("WANDB_MODE") != "disabled":
+    if tracking.wandb is not WandbMode.disabled and not wandb_is_disabled():
         choices = [config.model.name, config.dataset.name, f"seed={config.seed}"]
         mirrors.append(
             WandbSink(

@@ -4,6 +4,9 @@ Without an API key, or when the server cannot be reached, the run is kept offlin
 ``wandb sync`` later. The run's id is stored in the run folder (``wandb.json``), so that a resumed run goes on under the
 same id. No ``step`` is ever passed: ``iteration`` is a logged field and the x-axis of every curve.
 
+W&B's own variables (WANDB_PROJECT, ENTITY, NAME, RUN_GROUP, NOTES, TAGS, DIR, RUN_ID, JOB_TYPE, MODE, DISABLED) win
+over defaults, and settings win over them. Where W&B refuses the key or a name, the run is kept offline.
+
 A resumed run never leaves W&B with pieces. The server says how many rows of the run it has; those are not sent again,
 and what it lacks of the event log (all of it, when the new W&B run starts empty as it does offline) is sent first, with
 its times. Earlier local pieces move to ``wandb/superseded/``: syncing several pieces of one run can erase history.
@@ -28,9 +31,9 @@ from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import read_json, strict_json, write_atomically
 from segnext.tracking.events import Event, all_events, read_events
 from segnext.tracking.images import StoredImage, ValidationImage
-from segnext.tracking.run_folder import RunFolder, State
+from segnext.tracking.run_folder import LOCKED_FOR, RunFolder, State
 
-__all__ = ["Mode", "WandbSink", "build_dashboard", "publish_dashboard", "replay"]
+__all__ = ["Mode", "WandbSink", "build_dashboard", "publish_dashboard", "replay", "wandb_is_disabled"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,9 @@ class WandbSink:
 
     Args:
         folder: the run's folder; everything W&B writes stays inside.
-        project, entity, group, tags, notes, job_type: as W&B knows them; ``group`` joins the runs of a sweep.
+        project, entity, group, tags, notes: as W&B knows them; ``group`` joins the runs of a sweep. What is not given
+            is taken from W&B's variables, and the project is ``segnext`` without any.
+        labels: more tags, whatever the variables say.
         mode: ``auto`` is online with an API key and offline without one (WANDB_MODE overrules it).
         config: the complete resolved configuration.
         class_names: K names for the masks of validation images.
@@ -56,16 +61,15 @@ class WandbSink:
         self,
         folder: RunFolder,
         *,
-        project: str,
         config: Mapping[str, Any],
         class_names: Sequence[str],
+        project: str | None = None,
         mode: Mode = "auto",
         entity: str | None = None,
-        run_name: str | None = None,
         group: str | None = None,
         tags: Sequence[str] = (),
+        labels: Sequence[str] = (),
         notes: str | None = None,
-        job_type: str = "train",
         git_revision: str | None = None,
         init_timeout: float = 60.0,
         finish_timeout: float = 45.0,
@@ -77,13 +81,13 @@ class WandbSink:
         self._finish_timeout = finish_timeout
         self._git_revision = git_revision
         self._settings: dict[str, Any] = {
-            "project": project,
+            "project": project or _variable("PROJECT") or "segnext",
             "entity": entity,
-            "name": run_name or folder.name,
+            "name": self._own("NAME") or folder.name,
             "group": group,
-            "tags": list(tags) or None,
+            "tags": [*labels, *(tags or filter(None, _variable("TAGS").split(",")))] or None,
             "notes": notes,
-            "job_type": job_type,
+            "job_type": _variable("JOB_TYPE") or "train",
             "config": {**config, "git_revision": git_revision},
         }
         self._run: Any = None
@@ -154,32 +158,56 @@ class WandbSink:
         """The W&B run, and whether it is online."""
         import wandb
 
-        wandb.setup(settings=wandb.Settings(silent=True))
-        mode = self._mode
-        if mode == "auto":
-            asked = os.environ.get("WANDB_MODE")
-            known = asked in ("offline", "online", "disabled")
-            mode = asked if known else "online" if wandb.login(prompt=False, verify=False) else "offline"  # type: ignore[assignment]
-        if mode == "online":
-            try:
-                return self._init("online"), True
-            except Exception as error:
-                logger.warning("W&B cannot be reached (%s): the run is kept offline.", str(error).split("\n")[0])
-                wandb.teardown()  # else the id counts as in use, by the attempt that failed
-                mode = "offline"
-        return self._init(mode), False
+        mode = "offline"
+        try:
+            wandb.setup(settings=wandb.Settings(silent=True))
+            mode = self._resolved_mode()
+            return self._init(mode), mode == "online"
+        except Exception as error:
+            reason = "cannot be reached" if mode == "online" else "cannot be used as it is set up"
+            logger.warning("W&B %s (%s): the run is kept offline.", reason, _in_short(error))
+            wandb.teardown()  # else the id counts as in use, by the attempt that failed
+        try:
+            return self._init("offline"), False
+        except Exception as error:
+            logger.warning("W&B refuses a variable (%s): the run is kept offline without it.", _in_short(error))
+            wandb.teardown()
+            self._leave_out_what_is_refused()
+            return self._init("offline"), False
+
+    def _resolved_mode(self) -> str:
+        """``online``, ``offline`` or ``disabled``; raises what W&B raises for a key that cannot be one."""
+        import wandb
+
+        if self._mode != "auto":
+            return self._mode
+        asked = _variable("MODE")
+        if asked in ("offline", "online", "disabled"):
+            return asked
+        return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+    def _leave_out_what_is_refused(self) -> None:
+        for name in ("PROJECT", "ENTITY", "BASE_URL", "TAGS", "RUN_ID", "NAME", "RUN_GROUP"):
+            os.environ.pop(f"WANDB_{name}", None)
+        self._settings["project"] = re.sub(r"[/\\#?%:]", "-", self._settings["project"])[:128]
+        self._settings["tags"] = [tag[:64] for tag in self._settings["tags"] or [] if tag] or None
+        self._settings |= {"entity": None, "group": self._settings["group"] and self._settings["group"][:128]}
+
+    def _own(self, name: str) -> str:
+        """The variable WANDB_``name`` where it can mean this run alone; empty in a job of a sweep of ours."""
+        return "" if os.environ.get(LOCKED_FOR) == str(self._folder.path) else _variable(name)
 
     def _init(self, mode: str) -> Any:
         import wandb
 
-        # An agent of a W&B sweep has fixed the id already (WANDB_RUN_ID).
-        run_id = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else self._run_id()
+        # An agent of a W&B sweep has fixed the id already.
+        run_id = _variable("RUN_ID") if _variable("SWEEP_ID") else self._run_id()
         return wandb.init(
             **self._settings,
             id=run_id,
             resume="allow" if mode == "online" else None,
             mode=mode,  # type: ignore[arg-type]
-            dir=str(self._folder.path),
+            dir=_variable("DIR") or str(self._folder.path),
             reinit="create_new",
             settings=wandb.Settings(
                 silent=True,
@@ -199,10 +227,12 @@ class WandbSink:
         return self._folder.path / "wandb.json"
 
     def _run_id(self) -> str:
-        """The id in ``wandb.json``; else one made of the folder's name and, against mix-ups, its host and path."""
+        """The id in ``wandb.json``, else in WANDB_RUN_ID; else made of the folder's name and its host and path."""
         try:
             return str(read_json(self._record)["id"])
         except (OSError, ValueError, KeyError, TypeError):
+            if given := self._own("RUN_ID"):
+                return given
             place = f"{socket.gethostname()}:{self._folder.path}:{self._folder.path.stat().st_ino}"
             name = re.sub(r"[^A-Za-z0-9_-]+", "-", self._folder.name).strip("-")[-100:]
             return f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
@@ -234,6 +264,21 @@ class WandbSink:
                 self.images(event.iteration, _loaded(self._folder, event))
             elif event.metrics:
                 self.log(event)
+
+
+def wandb_is_disabled() -> bool:
+    """Whether W&B's variables (WANDB_MODE, WANDB_DISABLED) switch it off."""
+    return _variable("MODE") == "disabled" or _variable("DISABLED").lower() in ("true", "1", "yes", "on")
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(f"WANDB_{name}", "")
+
+
+def _in_short(error: Exception) -> str:
+    """The first lines of what W&B says; pydantic's first one is only a count."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3] if "validation error" in str(error)[:40] else lines[:1])[:200]
 
 
 def _loaded(folder: RunFolder, event: Event) -> list[ValidationImage]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import Tracker
-from segnext.tracking.wandb_sink import WandbSink, replay
+from segnext.tracking.wandb_sink import WandbSink, replay, wandb_is_disabled
 from tests.tracking.wandb_server import WandbServer
 
 HERE = Path(__file__).parent
@@ -32,8 +33,8 @@ def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    for name in ("API_KEY", "MODE", "DIR", "SWEEP_ID", "RUN_ID", "PROJECT", "ENTITY", "BASE_URL", "ERROR_REPORTING"):
-        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("WANDB_") and name != "WANDB_SERVICE"]:
+        monkeypatch.delenv(name)
     for name in ("DATA_DIR", "CACHE_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb-files"))
     return home
@@ -262,3 +263,69 @@ def test_with_a_server_that_never_answers_the_run_is_kept_offline(folder: RunFol
     assert "switched off" not in outcome.said
     (piece,) = pieces(folder)
     assert len(history(piece)) == 500
+
+
+VARIABLES = {
+    "PROJECT": "theirs",
+    "NAME": "named",
+    "RUN_GROUP": "grouped",
+    "NOTES": "noted",
+    "TAGS": "a,b",
+    "RUN_ID": "i7",
+}
+
+
+def opened(folder: RunFolder, **settings: Any) -> Any:
+    """The W&B run of ``folder``, offline."""
+    sink = WandbSink(folder, config={}, class_names=NAMES, labels=["tiny"], **settings)
+    sink.start([])
+    sink.finish("finished")
+    return sink._run
+
+
+def test_wandbs_variables_win_over_defaults(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    run = opened(folder)
+    assert (run.project, run.name, run.group, run.notes, run.id) == ("theirs", "named", "grouped", "noted", "i7")
+    assert sorted(run.tags) == ["a", "b", "tiny"]
+    assert Path(run.settings.sync_dir).is_relative_to(tmp_path / "wandb")
+
+
+def test_settings_win_over_wandbs_variables(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run = opened(folder, project="ours", group="g", notes="n", tags=["c"])
+    assert (run.project, run.group, run.notes) == ("ours", "g", "n")
+    assert sorted(run.tags) == ["c", "tiny"]
+
+
+def test_the_jobs_of_a_sweep_do_not_share_an_id_or_a_name(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "i7")
+    monkeypatch.setenv("WANDB_NAME", "named")
+    monkeypatch.setenv("SEGNEXT_RUN_LOCKED", str(folder.path))
+    run = opened(folder)
+    assert run.id != "i7"
+    assert run.name == folder.name
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("API_KEY", "too-short"), ("PROJECT", "a/b#c"), ("BASE_URL", "nonsense"), ("RUN_ID", "a/b"), ("TAGS", "x" * 100)],
+)
+def test_what_wandb_refuses_leaves_the_run_offline_and_says_so(
+    variable: str, value: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wandb.teardown()  # it remembers the variables that it has read
+    monkeypatch.setenv(f"WANDB_{variable}", value)
+    with tracker(folder, project=None) as track:
+        track.log(1, {"train/loss": 1.0})
+    assert len(pieces(folder)) == 1
+    assert "the run is kept offline" in caplog.text
+
+
+def test_wandbs_switch_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not wandb_is_disabled()
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    assert wandb_is_disabled()
