@@ -29,6 +29,10 @@ IGNORE_LABEL = 255
 """The label value of pixels that count neither in the loss nor in any metric."""
 
 
+_LONGEST_TABLE = 100_000  # characters
+_DEEPEST_TABLE = 8  # lists and mappings inside each other
+
+
 @dataclass(frozen=True)
 class ClassTable:
     """The classes of a dataset in label order.
@@ -88,10 +92,14 @@ def load_class_table(path: str | Path) -> ClassTable:
     path = Path(path)
     example = "expected for example `names: [background, leaf, stem]`"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise DataError(f"class table {path} is no regular file; {example}")
+        text = path.read_text(encoding="utf-8-sig")
+        _refuse_what_unfolds(text, path)
+        content = yaml.safe_load(text)
     except FileNotFoundError:
         raise DataError(f"class table {path} does not exist; {example}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"class table {path} cannot be read: {error}; {example}") from error
     if isinstance(content, list):
         content = {"names": content}
@@ -111,6 +119,26 @@ def load_class_table(path: str | Path) -> ClassTable:
     palette = content.get("palette")
     colours = distinct_palette(len(names)) if palette is None else _palette(palette, len(names), path)
     return ClassTable(str(content.get("name", path.stem)), tuple(names), colours, own_palette=palette is not None)
+
+
+def _refuse_what_unfolds(text: str, path: Path) -> None:
+    """Refuses what a yaml reader would need endless time or memory for.
+
+    An alias repeats what may repeat others, so that a few lines fill any memory; deep nesting takes quadratic time.
+    """
+    import yaml
+
+    flow = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
+    block = (yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
+    ends = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+    depth = 0
+    for token in yaml.scan(text[: _LONGEST_TABLE + 1]):
+        depth += isinstance(token, (*flow, *block)) - isinstance(token, ends)
+        if isinstance(token, yaml.AliasToken) or depth > _DEEPEST_TABLE or len(text) > _LONGEST_TABLE:
+            raise DataError(
+                f"class table {path} holds yaml aliases (*name), is nested too deeply or too long: write it as a plain "
+                "list of names"
+            )
 
 
 def _palette(entries: Any, count: int, path: Path) -> npt.NDArray[np.uint8]:
