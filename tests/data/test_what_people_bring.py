@@ -16,6 +16,7 @@ from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.inspection import check_training_data, inspect_dataset
 from segnext.data.label_cache import LabelCache
+from segnext.data.loader import EvaluationLoader
 from segnext.data.reading import Exif, ReadingSettings
 from segnext.doctor.dataset import examine_dataset
 from segnext.errors import DataError
@@ -205,15 +206,28 @@ class TestImages:
         assert image[..., 0].tolist() == (LABEL * 255).tolist()
         assert said_before_training(tmp_path, image_range=(0, 2**bits - 1)) == ""
 
-    def test_the_doctor_names_a_jpeg_whose_data_are_cut(self, tmp_path: Path) -> None:
-        make(tmp_path, {"a": np.resize(LABEL, (64, 64))})
+    def make_cut_jpegs(self, root: Path) -> None:
+        make(root, {"a": np.resize(LABEL, (64, 64))})
         for split in ("train", "val"):
             noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            (tmp_path / f"images/{split}/{split}-a.png").unlink()
-            file = tmp_path / f"images/{split}/{split}-a.jpg"
+            (root / f"images/{split}/{split}-a.png").unlink()
+            file = root / f"images/{split}/{split}-a.jpg"
             Image.fromarray(noise).save(file)
             file.write_bytes(file.read_bytes()[:1500] + b"\xff\xd9")
+
+    def test_the_doctor_names_a_jpeg_whose_data_are_cut(self, tmp_path: Path) -> None:
+        self.make_cut_jpegs(tmp_path)
         assert "problem: train-a: the image is damaged: Corrupt JPEG data" in said_by_doctor(tmp_path)
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_the_loaders_log_names_it_once(
+        self, tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.make_cut_jpegs(tmp_path)
+        for _ in range(2):
+            with EvaluationLoader(create(tmp_path), indices=[0, 0], workers=workers) as loader:
+                assert len(list(loader)) == 2
+        assert caplog.text.count("train-a.jpg is damaged: Corrupt JPEG data") == 1
 
 
 class TestNames:
