@@ -27,7 +27,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
-from segnext.errors import SegNeXtError
+from segnext.errors import DataError, SegNeXtError
 from segnext.sweeps.job import SETTLED, Job, read_record, read_records
 from segnext.sweeps.plan import print_plan
 from segnext.sweeps.search import Search, SearchSettings
@@ -55,6 +55,7 @@ class SweepLauncher(Launcher):
     __module__ = _PLACE
     verb: ClassVar[str]
     check: ClassVar[Callable[[DictConfig], dict[str, Any]]]
+    runs_here: ClassVar[bool] = True
 
     def __init__(self, **queue: Any) -> None:
         self._queue = queue
@@ -74,15 +75,20 @@ class SweepLauncher(Launcher):
         """Runs the jobs with these overrides; a failed one is returned as such and the others run all the same.
 
         Raises:
-            ConfigError: a job is wrong; none has been started.
+            ConfigError, DataError: a job is wrong, or its data are; none has been started.
             SweepStopped: a signal has stopped the sweep.
         """
         settings = self.sweep.settings
         jobs = [self.compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
         distinct = list({job.name: job for job in jobs}.values())
+        lacking = list(dict.fromkeys(text for job in distinct if (text := job.settings.get("lacks"))))
         if settings.dry_run:
             print_plan(distinct, output_dir=self.sweep.output_dir, console=self._console)
+            for text in lacking:
+                self._console.print(f"lacking: {text}", soft_wrap=True, markup=False)
             return [_returned(overrides) for overrides in job_overrides]
+        if lacking and self.runs_here:
+            raise DataError(lacking[0])
         self.sweep.judge(distinct)  # says if the reference of sweep.prune is of no use
         if not self._announced:
             self._console.print(f"Sweep: {self.sweep.folder}", soft_wrap=True, markup=False)
@@ -140,6 +146,7 @@ class ClusterLauncher(SweepLauncher):
     """``hydra/launcher=submitit_slurm`` or ``submitit_local``: a task of submitit per job."""
 
     __module__ = _PLACE
+    runs_here = False  # the data may lie where the jobs run alone
 
     def _run(self, jobs: Sequence[Job], to_do: Sequence[Job], overrides: Mapping[str, Sequence[str]]) -> int | None:
         from hydra_plugins.hydra_submitit_launcher import submitit_launcher  # an extra
@@ -226,8 +233,8 @@ def register(verb: str, check: Callable[[DictConfig], dict[str, Any]]) -> None:
     Args:
         verb: the runner whose `-m` commands are launched.
         check: checks a composed configuration (without ``hydra``) and tells what the sweep must know of the job:
-            model, nmf_rank, dataset, num_classes, profile_size, crop, iterations, batch_size, device, ranks and the
-            W&B ``group``. Raises ConfigError where the job is wrong.
+            model, nmf_rank, dataset, num_classes, profile_size, crop, iterations, batch_size, device, ranks, the
+            W&B ``group``, and what its data lack here, or None (``lacks``). Raises ConfigError where it is wrong.
     """
     SweepLauncher.verb, SweepLauncher.check = verb, staticmethod(check)
     store = ConfigStore.instance()

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +42,12 @@ State = Literal["running", "finished", "failed", "interrupted", "pruned"]
 
 _FRACTIONS = frozenset({"mIoU", "mAcc", "aAcc", "best_mIoU", "mIoU_ms", "boundary_mIoU"})
 _COUNTS = frozenset({"iteration", "best_iteration", "params", "macs", "flops"})
+
+# Settings that say how and where a run is made, not what it computes.
+_NOT_COMPUTED = frozenset({
+    "device", "experiment", "name", "output_dir", "rank_timeout", "ranks", "resume", "run_folder", "sweep", "tracking",
+    "workers",
+})  # fmt: skip
 
 # Names the folder whose lock whoever started this process holds on its behalf (a sweep does).
 LOCKED_FOR = "SEGNEXT_RUN_LOCKED"
@@ -315,6 +321,23 @@ class RunFolder:
         except (OSError, ValueError):
             return {}
         return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
+
+    def changed_settings(self, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Dotted key → (recorded, given) where ``settings`` differ from ``config.yaml`` in what is computed.
+
+        A key that either of them lacks, because another release wrote the file, is passed over.
+        """
+        recorded = {key: value for key, value in self.read_config().items() if key not in _NOT_COMPUTED}
+        return dict(_differences(recorded, settings))
+
+
+def _differences(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for key in recorded.keys() & given.keys():
+        before, now = recorded[key], given[key]
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            yield from ((f"{key}.{name}", pair) for name, pair in _differences(before, now))
+        elif before != now:
+            yield key, (before, now)
 
 
 def _possible(name: str, figure: Any) -> bool:

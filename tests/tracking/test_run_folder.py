@@ -135,3 +135,10 @@ def test_what_a_killed_write_left_behind_is_swept_at_the_next_start(tmp_path: Pa
         (place / ".mine").write_text("kept")
     folder.claim()
     assert sorted(path.name for path in tmp_path.rglob(".*")) == [".lock", ".mine", ".mine"]
+
+
+def test_settings_that_change_what_is_computed_are_told_apart(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path / "run")
+    folder.write_config("model: {name: tiny, old: 1}\nschedule: {lr: 6.0e-05}\ncrop: [32, 32]\nworkers: 2\n")
+    given = {"model": {"name": "tiny", "new": 2}, "schedule": {"lr": 1e-4}, "crop": [32, 32], "workers": 4}
+    assert folder.changed_settings(given) == {"schedule.lr": (6e-05, 1e-4)}
