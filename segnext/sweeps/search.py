@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from segnext.errors import ConfigError, SegNeXtError
+from segnext.files import FileLock
 
 if TYPE_CHECKING:
     from segnext.sweeps.launcher import SweepLauncher
@@ -57,33 +58,42 @@ class Search(Sweeper):
         """Runs the trials that the study lacks, first those that were stopped or have failed.
 
         Raises:
-            ConfigError: the extra ``hpo`` is missing, or the study cannot be opened.
+            ConfigError: the extra ``hpo`` is missing, the study cannot be opened, or another process is at it.
             SegNeXtError: jobs have failed.
         """
-        settings, optuna = self._settings, _optuna()
+        _optuna()  # says if the extra is missing
         if self.launcher.sweep.settings.dry_run:
             raise ConfigError("sweep.dry_run=true: hydra/sweeper=optuna makes up its jobs one by one")
-        given = [f"{key}={value}" for key, value in (settings.params or {}).items()]
+        given = [f"{key}={value}" for key, value in (self._settings.params or {}).items()]
         parser = OverridesParser.create(config_loader=self._loader)
         overrides = {override.get_key_element(): override for override in parser.parse_overrides([*given, *arguments])}
         fixed = [f"{key}={o.get_value_element_as_str()}" for key, o in overrides.items() if not o.is_sweep_override()]
         space = {key: _distribution(o) for key, o in overrides.items() if o.is_sweep_override()}
         self.launcher.compose(fixed, 0)  # what is wrong in all trials shows before there is a study
+        lock = FileLock.take(self.launcher.sweep.folder / ".search.lock")
+        if lock is None:
+            raise ConfigError(f"the search in {self.launcher.sweep.folder} is at work in another process: wait for it")
+        try:
+            self._search(space, fixed)
+        finally:
+            lock.release()
+        left = self.launcher.summarise()
+        if left is not None:
+            raise SegNeXtError(left)
+
+    def _search(self, space: dict[str, Any], fixed: list[str]) -> None:
         study, remaining = self._open_study()
         done = len(study.get_trials(deepcopy=False))
         while remaining > 0:
-            trials = [study.ask(space) for _ in range(min(settings.n_jobs, remaining))]
+            trials = [study.ask(space) for _ in range(min(self._settings.n_jobs, remaining))]
             remaining -= len(trials)
             jobs = [[*(f"{key}={value}" for key, value in trial.params.items()), *fixed] for trial in trials]
             for trial, result in zip(trials, self.launcher.launch(jobs, initial_job_idx=done), strict=True):
                 try:
                     study.tell(trial, result.return_value)
                 except (SegNeXtError, TypeError, ValueError):  # it failed, or was never evaluated
-                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    study.tell(trial, state=_optuna().trial.TrialState.FAIL)
             done += len(trials)
-        left = self.launcher.summarise()
-        if left is not None:
-            raise SegNeXtError(left)
 
     def _open_study(self) -> tuple[Any, int]:
         """The study, with what was stopped or has failed queued again, and how many trials are to come."""
@@ -92,7 +102,6 @@ class Search(Sweeper):
         settings, folder = self._settings, self.launcher.sweep.folder
         storage, name = settings.storage or f"sqlite:///{folder / 'study.db'}", settings.study_name or folder.name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
             trials = study.get_trials(deepcopy=False)
             known = [trial.params for trial in trials if trial.state in (states.COMPLETE, states.WAITING)]

@@ -16,6 +16,7 @@ import pytest
 
 import segnext
 from segnext.data.classes import SHAPES
+from segnext.files import FileLock
 from segnext.sweeps.job import Record, read_records
 
 from .conftest import wait_until
@@ -206,6 +207,16 @@ def test_a_search_whose_settings_are_wrong_leaves_no_study(command: Command) -> 
     assert (code, len(output.splitlines())) == (2, 1)
     assert "schedule.batch_size=0 is out of range" in output
     assert not (command.folder / "outputs").exists()
+
+
+def test_a_search_has_one_process_at_a_time(command: Command) -> None:
+    pytest.importorskip("optuna")
+    held = FileLock.take(command.folder / "outputs" / "sweeps" / "search" / ".search.lock")
+    assert held is not None
+    code, output = command.run("+sweep=search", "schedule=demo", "sweep.name=search")
+    held.release()
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert "is at work in another process" in output
 
 
 def test_what_a_killed_job_could_not_say_is_in_its_own_status(command: Command) -> None:
