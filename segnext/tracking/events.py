@@ -7,7 +7,8 @@ A record:
 * ``time``: Unix seconds; ``iteration``: optimizer steps done so far (the x-axis of every curve).
 * ``kind``: ``train`` and ``val`` hold the metrics whose names begin with it; ``summary`` holds figures of the
   whole run (``params``, ``macs``, …); ``images`` holds ``images``, a list of {name, image, truth, prediction} with
-  paths relative to the run folder; ``start`` opens every session and holds ``info``, where the run took place.
+  paths relative to the run folder; ``start`` opens every session and holds ``info``, where the run took place,
+  and ``changed``, the settings that differ from the session before, if any.
 * ``metrics``: name → number. Names: ``train/loss``, ``train/lr``, ``train/grad_norm``, ``train/images_per_second``,
   ``val/mIoU``, ``val/mAcc``, ``val/aAcc``, ``val/IoU/<class>``; scores are fractions 0…1. A number that is not
   finite is written as null (strict JSON) and read as nan.

@@ -89,6 +89,7 @@ class Tracker:
         first_iteration: 0, or the iteration of the checkpoint from which the run goes on; what an earlier session
             logged past it no longer counts.
         finish_timeout: seconds that a mirror has for closing.
+        changed: settings that a run goes on with other than before, key → (before, now); noted in its log.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Tracker:
         display: Display | None = None,
         first_iteration: int = 0,
         finish_timeout: float = 60.0,
+        changed: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
         self.folder = folder
         self._palette = palette
@@ -108,6 +110,7 @@ class Tracker:
         self._sinks = sinks
         self._display = display
         self._finish_timeout = finish_timeout
+        self._changed = dict(changed or {})
         self._mirrors: list[Mirror] = []
         self._figures: dict[str, Any] = {}
         self._finished = False
@@ -144,7 +147,8 @@ class Tracker:
             "python": platform.python_version(),
             "pid": os.getpid(),
         }
-        self._log.append(Event(self._first_iteration, "start", extra={"info": info}))
+        extra: dict[str, Any] = {"info": info} | ({"changed": self._changed} if self._changed else {})
+        self._log.append(Event(self._first_iteration, "start", extra=extra))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from segnext.errors import TrainingError
 from segnext.tracking.console import ProgressDisplay
-from segnext.tracking.events import Event, read_events, series
+from segnext.tracking.events import Event, all_events, read_events, series
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import RunFolder, State
 from segnext.tracking.tracker import Tracker, git_revision, validation_metrics
@@ -306,3 +306,10 @@ def test_a_disk_that_is_full_at_the_start_is_a_failure_too(tmp_path: Path) -> No
     status = folder.read_status()
     assert status is not None
     assert status.state == "failed"
+
+
+def test_settings_that_a_resumed_run_changes_are_noted_where_it_goes_on(folder: RunFolder) -> None:
+    with tracker(folder, first_iteration=2, changed={"schedule.lr": (6e-05, 1e-4)}):
+        pass
+    [start] = [event for event in all_events(folder.events) if event.kind == "start"]
+    assert (start.iteration, start.extra["changed"]) == (2, {"schedule.lr": [6e-05, 1e-4]})
