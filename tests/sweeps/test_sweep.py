@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from segnext.distributed.world import World
 
+from segnext.backend.world import World
 from segnext.errors import ConfigError
 from segnext.sweeps import sweep
 from segnext.sweeps.sweep import read_sweep
