@@ -7,8 +7,8 @@ ends with: 2 for what is wrong with the user's configuration or data and was fou
 from __future__ import annotations
 
 __all__ = [
-    "BackendError", "ConfigError", "DataError", "DivergenceError", "SegNeXtError", "TrainingError", "WeightsError",
-    "require",
+    "BackendError", "ConfigError", "DataError", "DivergenceError", "ExportError", "SegNeXtError", "TrainingError",
+    "WeightsError", "require",
 ]  # fmt: skip
 
 
@@ -54,6 +54,10 @@ class DivergenceError(TrainingError):
     """The loss is no longer finite, or has become zero."""
 
     on_all_ranks = True
+
+
+class ExportError(SegNeXtError):
+    """An exported file does not compute what its checkpoint does."""
 
 
 def require(condition: bool, key: str, value: object, wanted: str) -> None:

@@ -24,7 +24,7 @@ from segnext.models.ham_head import EVALUATION_STEPS
 from segnext.models.mscan import STRIPS
 from segnext.models.variants import get_variant
 
-__all__ = ["build_graph"]
+__all__ = ["Tensors", "build_graph"]
 
 Array = NDArray[Any]
 Tensors = Mapping[str, NDArray[np.float32]]

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from segnext.data.classes import ADE, CITYSCAPES, ClassTable
-from segnext.errors import DataError, WeightsError
+from segnext.errors import WeightsError
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
@@ -81,16 +81,25 @@ class CheckpointInfo:
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                text = (file.metadata() or {}).get(METADATA_KEY)
+                metadata = file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is no safetensors file ({error}): copy or download it again") from error
-        if text is None:
+        return cls.from_metadata(metadata, origin=str(path))
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], *, origin: str) -> CheckpointInfo | None:
+        """What metadata made by ``to_metadata`` say; None when there is nothing of ours in them.
+
+        Raises:
+            WeightsError: they are damaged; ``origin`` is the culprit.
+        """
+        if METADATA_KEY not in metadata:
             return None
         try:
-            return cls._from_record(json.loads(text))
-        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, DataError) as error:
+            return cls._from_record(json.loads(metadata[METADATA_KEY]))
+        except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
-                f"{path} has a damaged description of itself ({error!r}): name model and classes instead"
+                f"{origin} has a damaged description of itself ({error!r}): name model and classes instead"
             ) from error
 
     @classmethod
