@@ -61,4 +61,5 @@ def fixed_bases(seed: int, *, dim: int, rank: int) -> NDArray[np.float32]:
     noise = Noise()
     noise.seed([fixed_bases_seed(seed)])
     noise.start(1, training=False)
-    return noise.bases(dim, rank)[0]
+    bases: NDArray[np.float32] = noise.bases(dim, rank)[0]
+    return bases

@@ -22,7 +22,7 @@ from segnext.files import write_atomically
 __all__ = ["quantise"]
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
+class _Reader(CalibrationDataReader):
     def __init__(self, inputs: Iterator[NDArray[Any]], name: str) -> None:
         self._inputs, self._name = inputs, name
 

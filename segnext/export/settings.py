@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from segnext.errors import ConfigError
+from segnext.errors import require
 
 __all__ = ["ExportSettings", "InputKind", "InputSettings", "OutputKind", "OutputSettings", "Storage"]
 
@@ -78,10 +78,9 @@ class ExportSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < SMALLEST_INPUT):
-            raise ConfigError(
-                f"size={list(self.size)} is out of range: give height and width of at least {SMALLEST_INPUT} pixels, "
-                "as size=[512,512]"
-            )
-        if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
-            raise ConfigError(f"opset={self.opset} is out of range: give {OLDEST_OPSET} to {NEWEST_OPSET}")
+        if self.size is not None:
+            fits = len(self.size) == 2 and min(self.size) >= SMALLEST_INPUT
+            wanted = f"height and width of at least {SMALLEST_INPUT} pixels, as size=[512,512]"
+            require(fits, "size", list(self.size), wanted)
+        require(OLDEST_OPSET <= self.opset <= NEWEST_OPSET, "opset", self.opset, f"{OLDEST_OPSET} to {NEWEST_OPSET}")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")

@@ -78,11 +78,9 @@ def verify(
             images = normalize(picture)[None]
             network.seed_noise([bases_seed])
             expected = network(jt.array(images)).numpy()
-            if settings.input.kind is InputKind.image:
-                actual = session.run(picture)[None]
-            else:
-                actual = session.run(images)
-            found.append(_compare(actual, expected, picture.shape[:2], settings))
+            of_image = settings.input.kind is InputKind.image
+            actual = session.run(picture)[None] if of_image else session.run(images)
+            found.append(_compare(actual, expected, (picture.shape[0], picture.shape[1]), settings))
     if not all(agreement.holds for agreement in found):
         raise ExportError(
             f"{path} does not compute what the checkpoint does, keep it from use: "

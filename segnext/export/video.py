@@ -70,7 +70,7 @@ class VideoReader:
             cure = "check the camera or address" if self.live else "it is empty, damaged, or of an unknown format"
             raise DataError(f"input={source} has no frames that can be read: {cure}")
         self._first: Frame | None = first
-        self.size: tuple[int, int] = first.shape[:2]
+        self.size = (first.shape[0], first.shape[1])
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else _DEFAULT_FPS
 
@@ -116,7 +116,7 @@ class VideoWriter:
         height, width = size
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         if not self._writer.isOpened():
             raise DataError(f"{path} cannot be written: check the folder, and that OpenCV has FFmpeg")
 
@@ -170,15 +170,16 @@ def segment_video(
     result = VideoResult(broken=reader.broken)
     frames, labelled = _Queue(drop_oldest=reader.live), _Queue()
     threads = [
-        _Worker(lambda: _forward(reader, frames)),
-        _Worker(lambda: [write(*item) for item in labelled], on_error=labelled.stop),
+        _Worker(lambda: _read(reader, frames), on_error=frames.end),
+        _Worker(lambda: _write(labelled, write), on_error=labelled.stop),
     ]
     for thread in threads:
         thread.start()
     start = time.perf_counter()
     try:
         for frame in frames:
-            labelled.put((result.frames, frame, predict(frame)))
+            if not labelled.put((result.frames, frame, predict(frame))):
+                break
             result.frames += 1
             result.seconds = time.perf_counter() - start
             result.dropped = frames.dropped
@@ -200,11 +201,16 @@ def segment_video(
     return result
 
 
-def _forward(source: Iterator[Any] | VideoReader, target: _Queue) -> None:
-    for item in source:
-        if not target.put(item):
+def _read(reader: VideoReader, frames: _Queue) -> None:
+    for frame in reader:
+        if not frames.put(frame):
             return
-    target.end()
+    frames.end()
+
+
+def _write(labelled: _Queue, write: Callable[[int, Frame, NDArray[np.int32]], None]) -> None:
+    for item in labelled:
+        write(*item)
 
 
 class _Queue:
