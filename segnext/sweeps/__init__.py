@@ -1,1 +1,1 @@
-"""Sweeps that survive the night: every job in its own process, a ledger of what became of it, and going on later."""
+"""Sweeps: the jobs of a `-m` command, each in a process of its own, and whose run folders tell what became of them."""

@@ -1,13 +1,13 @@
 """Stands between a sweep and the process of one job, and sees to it that nothing of the job outlives the sweep.
 
-Started as ``python -I -S guard.py GRACE COMMAND…`` with a pipe as its standard input whose other end the sweep holds:
-the pipe's end of file says that the sweep is gone, however it went. It needs only the standard library.
+Started as ``python -I -S job_supervisor.py GRACE COMMAND…`` with a pipe as its standard input whose other end the sweep
+holds: the pipe's end of file says that the sweep is gone, however it went. It needs only the standard library.
 
-* A stop (SIGTERM, SIGINT or SIGHUP to the guard, or the end of the sweep) becomes one SIGTERM to the job, which then
-  saves and ends; after GRACE seconds it becomes SIGKILL.
-* The guard adopts what the job leaves behind (loader workers, compilers, trackers), ends it, and only then ends itself
-  in the way the job did: with its exit code, or by its signal.
-* If the guard itself is killed, the kernel kills the job.
+* A stop (SIGTERM, SIGINT or SIGHUP to the supervisor, or the end of the sweep) becomes one SIGTERM to the job, which
+  then saves and ends; after GRACE seconds it becomes SIGKILL.
+* The supervisor adopts what the job leaves behind (loader workers, compilers, trackers), ends it, and only then ends
+  itself in the way the job did: with its exit code, or by its signal.
+* If the supervisor itself is killed, the kernel kills the job.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _before_the_job_starts(guard: int) -> None:
+def _before_the_job_starts(supervisor: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard:  # it died before the line above
+    if os.getppid() != supervisor:  # it died before the line above
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # SLURM sends its notice to every process of a job step; this one reaches the job as the guard's SIGTERM.
+    # SLURM sends its notice to every process of a job step; this one reaches the job as the supervisor's SIGTERM.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def _children() -> list[int]:
-    """The processes whose parent the guard is, adopted ones included."""
+    """The processes whose parent the supervisor is, adopted ones included."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return [int(word) for word in file.read().split()]
@@ -89,12 +89,12 @@ def main() -> None:
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
-    guard = os.getpid()
+    supervisor = os.getpid()
     job = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in the terminal is for the sweep alone
-        preexec_fn=lambda: _before_the_job_starts(guard),
+        preexec_fn=lambda: _before_the_job_starts(supervisor),
     )
     leash = sys.stdin.fileno()
     deadline: float | None = None
@@ -117,7 +117,7 @@ def main() -> None:
         fatal = -job.returncode
         if fatal != signal.SIGKILL:
             signal.signal(fatal, signal.SIG_DFL)
-        os.kill(guard, fatal)
+        os.kill(supervisor, fatal)
     os._exit(job.returncode & 0xFF)
 
 
