@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from segnext import complexity
 from segnext.app import TrainConfig, build, ranks, to_yaml
+from segnext.app.continuation import changed_settings, describe_changes, finished_run
 from segnext.app.runner import runner
 from segnext.backend.world import current_world
 from segnext.data.datasets import Dataset, Sample
@@ -26,7 +26,7 @@ from segnext.weights.checkpoint import CheckpointInfo
 @runner("train", TrainConfig, isolated=True)
 def main(config: TrainConfig) -> None:
     console = Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
-    if config.run_folder is not None and RunFolder(Path(config.run_folder).absolute()).has_finished:
+    if finished_run(config) is not None:
         console.print(f"Nothing to do: the run in {config.run_folder} has finished")
         return
 
@@ -42,11 +42,17 @@ def main(config: TrainConfig) -> None:
     num_classes = len(training_set.classes)
     weights = build.initial_weights(config.model, num_classes=num_classes, backbone=backbone, checkpoint=checkpoint)
 
+    changed: dict[str, tuple[Any, Any]] = {}
+
     def open_folder() -> RunFolder:
         folder = resumed or build.new_run_folder(config)
         folder.claim()
+        if resumed:
+            changed.update(changed_settings(folder, config, training_set.classes))
         folder.write_config(to_yaml(config))
         console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
+        if changed:
+            console.print(f"  with other settings than before: {describe_changes(changed)}")
         return folder
 
     communicator, folder, members = ranks.assemble(config, open_folder, console)
@@ -54,7 +60,8 @@ def main(config: TrainConfig) -> None:
         model = build.build_model(
             config.model, num_classes=num_classes, precision=config.precision, seed=config.seed, weights=weights
         )
-        run = ranks.Run(config, communicator, folder, log, resume=communicator.broadcast(resumed is not None))
+        resume = communicator.broadcast(resumed is not None)
+        run = ranks.Run(config, communicator, folder, log, resume=resume, changed=changed)
         figures = fit(run, model, training_set, validation_set)
 
     if "best_mIoU" in figures:  # it is missing where no validation pixel has a label
@@ -90,7 +97,11 @@ def fit(run: ranks.Run, model: Any, training_set: Dataset, validation_set: Datas
         losses=losses,
     )
     first_iteration = checkpoints.restore() if run.resume else checkpoints.begin()
-    tracker = build.tracker(config, run.folder, classes, first_iteration) if communicator.is_main else RankLog(run.log)
+    tracker = (
+        build.tracker(config, run.folder, classes, first_iteration, changed=run.changed)
+        if communicator.is_main
+        else RankLog(run.log)
+    )
 
     def evaluate_and_keep(iteration: int, check: Callable[[], None]) -> None:
         scores, samples = _validate(run, model, validation_set, settings, check=check)

@@ -25,7 +25,7 @@ from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, ClassTable, lo
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
-from segnext.errors import ConfigError
+from segnext.errors import ConfigError, DataError
 from segnext.evaluation.inference import InferenceSettings
 from segnext.models.precision import Precision
 from segnext.models.tensor_shapes import tensor_shapes
@@ -135,6 +135,16 @@ def checkpoint_file(checkpoint: str | None) -> Path | None:
     return locate(checkpoint) if checkpoint.startswith(PREFIX) else find_checkpoint(checkpoint)
 
 
+def _lacking(config: DatasetConfig) -> str | None:
+    """What is wrong with the dataset's files as far as their names tell; None: nothing."""
+    try:
+        for split in ("train", "val"):
+            build_dataset(config, split)
+    except DataError as error:
+        return str(error)
+    return None
+
+
 def job_settings(config: TrainConfig) -> dict[str, Any]:
     """What a sweep must know of the job with this configuration."""
     return {
@@ -149,6 +159,7 @@ def job_settings(config: TrainConfig) -> dict[str, Any]:
         "device": config.device.value,
         "ranks": config.ranks or 1,
         "group": config.tracking.group,
+        "lacks": _lacking(config.dataset),
     }
 
 
@@ -232,7 +243,14 @@ def sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[S
     return mirrors
 
 
-def tracker(config: TrainConfig, folder: RunFolder, classes: ClassTable, first_iteration: int) -> Tracker:
+def tracker(
+    config: TrainConfig,
+    folder: RunFolder,
+    classes: ClassTable,
+    first_iteration: int,
+    *,
+    changed: Mapping[str, tuple[Any, Any]],
+) -> Tracker:
     """The run's record, shown on the screen and mirrored as ``tracking`` asks for."""
     return Tracker(
         folder,
@@ -245,6 +263,7 @@ def tracker(config: TrainConfig, folder: RunFolder, classes: ClassTable, first_i
             log_file=folder.log,
         ),
         first_iteration=first_iteration,
+        changed=changed,
     )
 
 

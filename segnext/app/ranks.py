@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -23,13 +23,19 @@ __all__ = ["Run", "assemble"]
 
 @dataclass(frozen=True)
 class Run:
-    """What a training is about and where it is recorded; ``log`` is this rank's own."""
+    """What a training is about and where it is recorded.
+
+    Attributes:
+        log: this rank's own.
+        changed: settings with which a resumed run goes on otherwise than before, key → (before, now).
+    """
 
     config: TrainConfig
     communicator: Communicator
     folder: RunFolder
     log: IO[str]
     resume: bool
+    changed: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 def assemble(

@@ -244,7 +244,7 @@ def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
         return unfinished[-1] if unfinished else None
     run = RunFolder.open(resume)
     if _finished(run):
-        raise ConfigError(f"resume={resume} has finished: start a new run, or raise schedule.iterations in a new one")
+        raise ConfigError(f"resume={resume} has finished: start a new run from its weights by checkpoint={resume}")
     return run
 
 

@@ -119,6 +119,37 @@ def test_a_run_started_in_the_folder_of_a_finished_one_does_nothing(finished: tu
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_a_finished_run_is_not_taken_for_one_with_other_settings(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    done = train(*QUICK, "seed=7", f"run_folder={run}", "tracking=none")
+    assert done.returncode == 2
+    assert "holds a finished run with other settings (seed: 0 → 7)" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def interrupted(finished: tuple[Path, str], tmp_path: Path) -> RunFolder:
+    """An interrupted run with the settings of the finished one, whose checkpoint can't be read."""
+    run = RunFolder.adopt(tmp_path / "interrupted")
+    run.write_config((finished[0] / "config.yaml").read_text())
+    run.write_status("interrupted")
+    (run.checkpoints / "latest.resume.safetensors").touch()
+    return run
+
+
+def test_a_run_does_not_go_on_with_another_model_or_dataset(interrupted: RunFolder) -> None:
+    recorded = interrupted.config.read_text()
+    done = train(*QUICK, "model=small", f"resume={interrupted.path}", "tracking=none")
+    assert done.returncode == 2
+    assert "can't go on with other settings of model.name: tiny → small" in done.stderr
+    assert interrupted.config.read_text() == recorded
+
+
+def test_a_run_that_goes_on_with_other_settings_says_so(interrupted: RunFolder) -> None:
+    done = train(*QUICK, "seed=7", f"run_folder={interrupted.path}", "tracking=none")
+    assert "with other settings than before: seed: 0 → 7" in done.stdout
+
+
 def test_a_second_process_in_one_run_folder_is_refused(tmp_path: Path) -> None:
     folder = RunFolder.adopt(tmp_path / "run")
     folder.write_status("running")

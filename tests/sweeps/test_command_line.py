@@ -201,6 +201,18 @@ def test_a_dry_run_finds_the_class_table_in_the_root_of_the_data(command: Comman
     assert "2 jobs" in output
 
 
+def test_a_sweep_whose_data_are_missing_starts_no_job_and_a_dry_run_says_so(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text("[road, tree, sky]")
+    arguments = ("-m", "dataset=folder", f"dataset.root={tmp_path}", "dataset.pretrained=null", "seed=0,1")
+    code, output = command.run(*arguments)
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert not command.sweeps()
+    lacking = output.removeprefix("error: ")
+    code, output = command.run(*arguments, "sweep.dry_run=true")
+    assert code == 0
+    assert output.endswith(f"lacking: {lacking}")
+
+
 def test_a_search_whose_settings_are_wrong_leaves_no_study(command: Command) -> None:
     pytest.importorskip("optuna")
     code, output = command.run("+sweep=search", "schedule=demo", "schedule.batch_size=0")
