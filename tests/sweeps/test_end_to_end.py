@@ -70,10 +70,11 @@ def test_six_trainings_two_at_a_time_survive_three_crashes_and_go_on(tmp_path: P
     # What the sweep prints can be pasted back.
     [folder] = [line.removeprefix("Sweep: ") for line in output.splitlines() if line.startswith("Sweep: ")]
     job = f"{folder}/{found['seed=0'].job}"
+    single = [text for text in ARGUMENTS if text != "-m" and not text.startswith(("seed=", "sweep."))]
     for verb, *arguments in (
         ("evaluate", "model=tiny", "dataset=shapes", f"checkpoint={job}", "evaluation.max_images=2"),
         ("report", folder),
-        ("train", "model=tiny", "dataset=shapes", f"run_folder={job}"),
+        ("train", *single, "seed=0", f"run_folder={job}"),
     ):
         command = [sys.executable, "-m", f"runners.{verb}", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
