@@ -159,6 +159,8 @@ def _refuse_hydra_places(isolated: bool) -> None:
         raise ConfigError("hydra.job.chdir is not used: paths count from where the command is started, leave it out")
     if settings.mode is RunMode.RUN and settings.run.dir != ".":
         raise ConfigError(f"hydra.run.dir is not used: name the run's folder by run_folder={settings.run.dir}")
+    if any(text.startswith("hydra.sweep.") for text in settings.overrides.hydra):
+        raise ConfigError("hydra.sweep is not used: results go to folders of their own below output_dir=DIR")
     if settings.mode is RunMode.MULTIRUN and isolated:
         used = settings.runtime.choices["hydra/launcher"]
         raise ConfigError(f"hydra/launcher={used} can't run jobs: choose isolated, submitit_slurm or submitit_local")

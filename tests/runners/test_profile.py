@@ -69,3 +69,9 @@ def test_a_size_of_nothing_is_refused() -> None:
     done = profile("height=0")
     assert done.returncode == 2
     assert "height=0" in done.stderr
+
+
+def test_a_place_that_hydra_alone_would_use_is_refused(tmp_path: Path) -> None:
+    done = profile("-m", "model=tiny,small", f"hydra.sweep.dir={tmp_path / 'x'}")
+    assert done.returncode == 2
+    assert done.stderr == "error: hydra.sweep is not used: results go to folders of their own below output_dir=DIR\n"
