@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from yaml import YAMLError
 
-from segnext import complexity
+from segnext.models.complexity import complexity
 from segnext.sweeps.job import Job, read_record
 from segnext.tracking.events import read_events, series
 from segnext.tracking.run_folder import RunFolder
