@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from segnext.backend.compiler import Compiler
+from segnext.backend.compiling import follow
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.logs import log_path
 from segnext.backend.packages import JITTOR_VERSION
@@ -27,7 +28,7 @@ from segnext.backend.world import leave_mpi
 from segnext.errors import BackendError
 from segnext.files import FileLock, cache_home, link_atomically
 
-__all__ = ["CompileCache", "compile_core", "find_compiler"]
+__all__ = ["CompileCache", "compile_core"]
 
 # What Jittor's compile flags depend on, as environment variables.
 _SETTINGS = ("nvcc_path", "use_mkl", "cc_flags", "nvcc_flags")
@@ -48,14 +49,16 @@ class CompileCache:
     Attributes:
         home: the folder that Jittor takes for its home, of a name without spaces or quotes.
         sources: a folder in which ``jittor`` and ``jittor_utils`` are found.
-        compiler: the C++ compiler.
+        compiler: the C++ compiler as Jittor gets to know it.
+        python: what Jittor takes for Python when it compiles an operator.
         python_config: a ``python-config`` of the running interpreter; one on the PATH may be of another version.
         name: of compiler, Python, processor and flags.
     """
 
     home: Path
     sources: Path
-    compiler: str
+    compiler: Path
+    python: Path
     python_config: Path
     name: str
 
@@ -66,18 +69,26 @@ class CompileCache:
         Raises:
             BackendError: there is no compiler, or Python's headers are missing.
         """
-        compiler = find_compiler()
+        compiler = Compiler.of_this_machine()
         home = _jittor_home()
-        version = _first_line(compiler, "--version")
+        launcher = compiler.launcher(home)
         python = f"{sys.implementation.cache_tag}-{zlib.crc32(sys.version.encode()):08x}"
-        settings = [version, sys.version, _processor(), *(f"{key}={os.environ.get(key)}" for key in _SETTINGS)]
+        settings = [
+            compiler.path,
+            compiler.version,
+            str(launcher),
+            sys.version,
+            _processor(),
+            *(f"{key}={os.environ.get(key)}" for key in _SETTINGS),
+        ]
         name = f"segnext-{zlib.crc32(chr(10).join(settings).encode()):08x}"
         if device != "cpu":  # what was compiled for one compute capability does not run on another
             name += "-sm{}{}".format(*read_card().capability)
         return cls(
             home=home,
             sources=_lay_sources(home / "sources" / f"jittor-{JITTOR_VERSION}"),
-            compiler=compiler,
+            compiler=launcher or Path(compiler.path),
+            python=launcher.with_name("python") if launcher else Path(sys.executable),
             python_config=_lay_python(home / "python" / python),
             name=name,
         )
@@ -85,7 +96,8 @@ class CompileCache:
     def enter(self, environment: MutableMapping[str, str]) -> None:
         """Tells Jittor, and those of our processes that start it, of this cache."""
         environment["JITTOR_HOME"] = str(self.home)
-        environment["cc_path"] = self.compiler
+        environment["cc_path"] = str(self.compiler)
+        environment["SEGNEXT_PYTHON"] = sys.executable
         environment["python_config_path"] = str(self.python_config)
         environment["cache_name"] = self.name
 
@@ -126,7 +138,7 @@ def compile_core(cache: CompileCache, stamp: Path, announce: Callable[[str], Non
     if announce and device == "cuda":
         announce("Compiling Jittor's core and its CUDA libraries for the first time: some minutes, then it is cached.")
     elif announce:
-        announce("Compiling Jittor's core for the first time: about two minutes, then it is cached.")
+        announce("Compiling Jittor's core for the first time: about a minute, then it is cached.")
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join([path or os.getcwd() for path in sys.path])
     leave_mpi(environment)
@@ -134,7 +146,7 @@ def compile_core(cache: CompileCache, stamp: Path, announce: Callable[[str], Non
         for _ in range(3):
             if stamp.exists():
                 return
-            child = subprocess.run(
+            child = subprocess.Popen(
                 [sys.executable, "-m", "segnext.backend.core", device],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -143,25 +155,13 @@ def compile_core(cache: CompileCache, stamp: Path, announce: Callable[[str], Non
                 env=environment,
                 text=True,
             )
-            if child.returncode == 0 and "ready" in child.stdout:
+            lines = follow(child, announce)
+            if child.returncode == 0 and "ready" in lines:
                 stamp.touch()
     if stamp.exists():
         return
     cure = "; device=cpu trains on the processor" if device == "cuda" else ""
     raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {log_path()}{cure}")
-
-
-def find_compiler() -> str:
-    """The path of the C++ compiler.
-
-    Raises:
-        BackendError: there is none.
-    """
-    name = os.environ.get("cc_path") or "g++"
-    path = shutil.which(name)
-    if path is None:
-        raise BackendError(f"no C++ compiler ({name} not found): install g++ (Debian, Ubuntu: apt install g++)")
-    return path
 
 
 def _jittor_home() -> Path:
@@ -207,11 +207,6 @@ def _lay_python(folder: Path) -> Path:
 def _lay(link: Path, target: Path) -> None:
     if not link.is_symlink() or Path(os.readlink(link)) != target:
         link_atomically(link, target)
-
-
-def _first_line(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    return (done.stdout.splitlines() or [""])[0]
 
 
 def _processor() -> str:

@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from segnext.backend.compile_cache import CompileCache, compile_core
+from segnext.backend.compiling import count_operators
+from segnext.backend.core import compile_processes, gather_core
 from segnext.backend.device import DEVICES, choose_device
 from segnext.backend.lazy import use
 from segnext.backend.logs import into_log, log_path, move_stderr
@@ -65,9 +68,11 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if log is not None:
         move_stderr(log)
+    count_operators(cache.home / "compiling", screen=sys.stderr.fileno() if log is not None else None)
     lay_onednn(cache.home)
     with into_log(), cache.jittor_found():
         utilities = importlib.import_module("jittor_utils")
+        gather_core(utilities)
     stamp = Path(utilities.cache_path) / ("core-is-ready" if world.size == 1 else "core-is-ready-with-mpi")
     if not stamp.exists():
         compile_core(cache, stamp, announce, chosen)
@@ -75,6 +80,8 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
     with into_log(), cache.jittor_found(), _signals_kept():
         jittor = _import_jittor(stamp)
+    jittor.flags.python_path = f"exec {cache.python}"  # or else the shell before it would die of a signal to all
+    jittor.flags.use_parallel_op_compiler = compile_processes()
     _end_compilers(utilities)
     leave_mpi(os.environ)  # child processes are no ranks
     if chosen == "cuda" and not jittor.has_cuda:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from segnext import backend
-from segnext.backend.compile_cache import find_compiler
+from segnext.backend.compiler import find_compiler
 from segnext.backend.packages import check_packages, lay_onednn
 from segnext.errors import BackendError
 

@@ -1,0 +1,143 @@
+"""The launcher before the compiler: the same code with precompiled headers, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from segnext import backend
+from segnext.backend.compile_cache import CompileCache
+from segnext.backend.compiler import Compiler, find_compiler
+from segnext.backend.core import _joined
+
+
+@pytest.fixture(scope="module")
+def compiler() -> Compiler:
+    return Compiler.of_this_machine()
+
+
+def operator_command(launcher: Path) -> list[str]:
+    """Jittor's own command line for an operator that a test has compiled, without what comes before the flags."""
+    jt = backend.start("cpu")
+    (jt.array([1.5, 2.5]) * 3).numpy()
+    keys = sorted(Path(jt.flags.cache_path, "jit").glob("*_op.so.key"), key=os.path.getmtime)
+    command = shlex.split(keys[-1].read_text().splitlines()[0])
+    flags = next(i for i, word in enumerate(command) if word.startswith("--cc_path="))
+    return [str(launcher), *command[flags + 1 :]]
+
+
+def compiled(command: list[str], output: Path) -> bytes:
+    output.parent.mkdir(exist_ok=True)
+    subprocess.run([*command[: command.index("-o")], "-o", str(output)], check=True)
+    return output.read_bytes()
+
+
+def test_an_operator_is_the_same_to_the_bit_with_and_without_the_header(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    command = operator_command(launcher)
+    with_header = compiled(command, tmp_path / "first" / "one_op.so")
+    assert list(launcher.parent.glob("*/operators.h.gch"))
+    assert with_header == compiled([compiler.path, *command[1:]], tmp_path / "second" / "one_op.so")
+
+
+def test_a_damaged_header_does_not_stop_the_compiler(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    command = operator_command(launcher)
+    before = compiled(command, tmp_path / "one_op.so")
+    (header,) = launcher.parent.glob("*/operators.h.gch")
+    header.write_bytes(header.read_bytes()[:100_000])  # as after a full disk
+    assert compiled(command, tmp_path / "one_op.so") == before
+
+
+def test_a_folder_that_takes_no_header_does_not_stop_the_compiler(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    (launcher.parent / "operators.h").write_text("#error no header\n")
+    command = operator_command(launcher)
+    assert compiled(command, tmp_path / "one_op.so")
+    assert list(launcher.parent.glob("*/failed"))
+
+
+def test_a_signal_to_the_group_lets_an_operator_be_finished(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    command = operator_command(launcher)
+    output = tmp_path / "one_op.so"
+    shell = "exec " + shlex.join([*command[: command.index("-o")], "-o", str(output)]) + " 2>&1 "  # as Jittor calls it
+    child = subprocess.Popen(["sh", "-c", shell], start_new_session=True)
+    for _ in range(500):  # until the header is being compiled
+        if list(launcher.parent.glob("*/lock")):
+            break
+        time.sleep(0.01)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(child.pid, stop)
+    assert child.wait(120) == 0
+    assert output.stat().st_size
+
+
+def test_two_processes_share_one_header(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    command = operator_command(launcher)
+    outputs = [tmp_path / name / "one_op.so" for name in ("a", "b")]
+    children = []
+    for output in outputs:
+        output.parent.mkdir()
+        children.append(subprocess.Popen([*command[: command.index("-o")], "-o", str(output)]))
+    assert [child.wait(120) for child in children] == [0, 0]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert len(list(launcher.parent.glob("*/*.gch"))) == 1
+
+
+def test_compiled_operators_are_counted(tmp_path: Path, compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    monkeypatch.setenv("SEGNEXT_COMPILED", str(tmp_path / "count"))
+    command = operator_command(launcher)
+    for _ in range(2):
+        compiled(command, tmp_path / "one_op.so")
+    assert (tmp_path / "count").stat().st_size == 2
+
+
+def test_a_child_finds_the_compiler_behind_its_parents_launcher(
+    tmp_path: Path, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("cc_path", str(compiler.launcher(tmp_path)))
+    assert find_compiler() == compiler.path
+
+
+def test_without_a_launcher_jittor_gets_the_compiler_itself(tmp_path: Path) -> None:
+    assert Compiler("/nowhere/g++", "none").launcher(tmp_path) is None
+
+
+def test_another_compiler_gets_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = CompileCache.of_this_machine("cpu")
+    monkeypatch.setattr(Compiler, "of_this_machine", classmethod(lambda cls: Compiler(find_compiler(), "updated")))
+    assert CompileCache.of_this_machine("cpu").name != now.name
+
+
+def test_a_home_with_a_space_is_seen_by_a_name_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "my home"))
+    cache = CompileCache.of_this_machine("cpu")
+    for path in (cache.home, cache.sources, cache.compiler, cache.python_config):
+        assert " " not in str(path)
+    assert cache.home.resolve() == tmp_path / "my home"
+
+
+def test_names_that_two_files_define_are_kept_apart_in_their_unit(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.cc").write_text(f"static int _ = {number};\nint value_{number}() {{ return _; }}\n")
+    unit = tmp_path / "unit.cc"
+    unit.write_text(_joined([str(tmp_path / "1.cc"), str(tmp_path / "2.cc")]))
+    main = "int main() { return value_1() * 10 + value_2(); }"
+    unit.write_text(unit.read_text() + main)
+    subprocess.run([find_compiler(), str(unit), "-o", str(tmp_path / "unit")], check=True)
+    assert subprocess.run([tmp_path / "unit"]).returncode == 12
