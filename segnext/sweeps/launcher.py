@@ -240,7 +240,6 @@ def register(verb: str, check: Callable[[DictConfig], dict[str, Any]]) -> None:
     store = ConfigStore.instance()
     for plugin in (IsolatedLauncher, ClusterLauncher, Search):
         Plugins.instance().register(plugin)
-    store.store(group="hydra/launcher", name="isolated", node={"_target_": f"{_PLACE}.IsolatedLauncher"})
     store.store(group="hydra/sweeper", name="optuna", node=SearchSettings)
     try:
         from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf  # an extra
