@@ -25,6 +25,10 @@ setup: $(BIN)/.installed ## Create .venv and install the project with its develo
 demo: setup ## Train tiny on drawn shapes for a few minutes and show what a run leaves
 	$(BIN)/python -m runners.train model=tiny dataset=shapes schedule=demo $(ARGS)
 
+.PHONY: warm
+warm: setup ## Compile ahead what a model needs: make warm ARGS="warm_model=base warm_crop=[1024,1024]"
+	$(BIN)/python -m runners.doctor warm=true $(ARGS)
+
 .PHONY: test
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)

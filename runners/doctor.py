@@ -17,6 +17,8 @@ try:
     from segnext.doctor import Finding, State, problem
     from segnext.doctor.dataset import DatasetExamination, class_share, examine_dataset
     from segnext.doctor.examination import examine_machine
+    from segnext.doctor.warm import warm_cache
+    from segnext.files import cache_home
 except ImportError as error:  # what the doctor itself stands on
     raise SystemExit(f"error: {error}; install the project with its packages: pip install -e .") from None
 
@@ -29,6 +31,11 @@ _ROWS = 24  # classes shown at most
 def main(config: DoctorConfig) -> int:
     console = Console(markup=False, emoji=False, highlight=False)
     console.width = min(console.width, _WIDTH)
+    if config.warm:
+        height, width = config.warm_crop
+        warm_cache(config.warm_model, (height, width), device=config.device.value, announce=console.print)
+        console.print(f"compiled ahead for model={config.warm_model}, crop {height}×{width}: {cache_home()}")
+        return 0
     counts: Counter[State] = Counter()
 
     def show(findings: Iterable[Finding]) -> None:

@@ -184,7 +184,15 @@ class DoctorConfig:
     max_images: Optional[int] = None  # look at so many of each split, spread evenly; null: at all
     workers: int = 4  # threads that read images
 
+    warm: bool = False  # compile ahead what warm_model needs, instead of looking around
+    warm_model: str = "tiny"
+    warm_crop: list[int] = field(default_factory=lambda: [512, 512])  # height, width
+
     def check(self) -> None:
+        get_variant(self.warm_model)
+        require(
+            len(self.warm_crop) == 2 and min(self.warm_crop) >= 32, "warm_crop", self.warm_crop, "two of at least 32"
+        )
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         if self.max_images is not None:
             require(self.max_images >= 1, "max_images", self.max_images, "at least 1")

@@ -144,8 +144,9 @@ int main(int count, char** arguments) {
     if (!strcmp(called, "python")) {
         bool tuned = count < 4 || !ends(arguments[1], "asm_tuner.py") || contains(arguments[3], "@begin");
         if (tuned) {
-            const char* python = getenv("SEGNEXT_PYTHON");
-            execvp(python ? python : "python3", arguments);
+            char fallback[] = "python3", *python = getenv("SEGNEXT_PYTHON");
+            arguments[0] = python ? python : fallback;  // by which Python finds its packages
+            execvp(arguments[0], arguments);
             return 127;
         }
         arguments += 2;  // python asm_tuner.py --cc_path=COMPILER SOURCE …

@@ -22,6 +22,7 @@ from segnext.backend.world import find_program
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
 from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import BackendError
+from segnext.files import cache_home
 
 __all__ = [
     "check_compiler",
@@ -209,8 +210,8 @@ def check_folder(topic: str, folder: str | Path) -> Finding:
 
 
 def jittor_home() -> Path:
-    """The folder in which Jittor keeps what it compiles, unless its own configuration file says otherwise."""
-    return Path(os.environ.get("JITTOR_HOME") or Path.home()) / ".cache" / "jittor"
+    """The folder in which Jittor keeps what it compiles: of ``JITTOR_HOME``, else of our own caches."""
+    return Path(os.environ.get("JITTOR_HOME") or cache_home()) / ".cache" / "jittor"
 
 
 def size(folder: Path) -> int:

@@ -47,6 +47,19 @@ def test_an_operator_is_the_same_to_the_bit_with_and_without_the_header(tmp_path
     assert with_header == compiled([compiler.path, *command[1:]], tmp_path / "second" / "one_op.so")
 
 
+def test_an_operator_marked_for_tuning_goes_through_jittors_tuner(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    backend.start("cpu")
+    source, output = tmp_path / "one_op.cc", tmp_path / "one_op.so"
+    source.write_text('// @begin replace "never" "there"\nextern "C" int one() { return 1; }\n// @end\n')
+    tuner = CompileCache.of_this_machine("cpu").sources / "jittor/utils/asm_tuner.py"
+    flags = ["-fPIC", "-lstdc++", "-ldl", "-shared", "-o", str(output)]
+    subprocess.run([launcher.with_name("python"), tuner, f"--cc_path={launcher}", source, *flags], check=True)
+    assert output.exists()
+    assert (tmp_path / "one_op.post.s").exists()
+
+
 def test_a_damaged_header_does_not_stop_the_compiler(tmp_path: Path, compiler: Compiler) -> None:
     launcher = compiler.launcher(tmp_path)
     assert launcher is not None

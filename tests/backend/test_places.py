@@ -1,0 +1,69 @@
+"""Some folder can always be written to, and the same versions always find the same cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segnext.backend.compile_cache import CompileCache
+from segnext.files import cache_home
+
+
+def test_without_any_writable_home_a_temporary_folder_is_taken_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for name in ("SEGNEXT_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(blocked / name))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.warns(UserWarning, match="set SEGNEXT_HOME"):
+        home = cache_home()
+    assert home.parent == tmp_path
+    assert os.access(home, os.W_OK)
+
+
+def test_the_named_home_comes_first_and_then_that_of_the_desktop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "desktop"))
+    monkeypatch.setenv("SEGNEXT_HOME", str(tmp_path / "named"))
+    assert cache_home() == tmp_path / "named"
+    monkeypatch.delenv("SEGNEXT_HOME")
+    assert cache_home() == tmp_path / "desktop" / "segnext"
+
+
+def test_importing_jittors_utilities_writes_nothing_to_the_users_home(tmp_path: Path) -> None:
+    user, home = tmp_path / "user", tmp_path / "caches"
+    user.mkdir()
+    code = (
+        "import os; from segnext.backend.compile_cache import CompileCache\n"
+        "cache = CompileCache.of_this_machine('cpu'); cache.enter(os.environ)\n"
+        "with cache.jittor_found(): import jittor_utils\n"
+        "print(jittor_utils.cache_path)"
+    )
+    environment = {**os.environ, "HOME": str(user), "JITTOR_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1].startswith(str(home))
+    assert not list(user.iterdir())
+
+
+def test_no_path_that_jittor_puts_into_command_lines_is_of_the_environment_or_clone(tmp_path: Path) -> None:
+    cache = CompileCache.of_this_machine("cpu")
+    for path in (cache.sources, cache.compiler, cache.python, cache.python_config):
+        assert path.is_relative_to(cache.home)
+    assert (cache.sources / "jittor").is_symlink()
+
+
+def test_links_to_an_environment_that_is_gone_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JITTOR_HOME", str(tmp_path))
+    link = CompileCache.of_this_machine("cpu").sources / "jittor"
+    link.unlink()
+    link.symlink_to(tmp_path / "gone")
+    CompileCache.of_this_machine("cpu")
+    assert (link / "__init__.py").is_file()

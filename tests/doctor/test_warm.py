@@ -1,0 +1,30 @@
+"""The cache filled ahead: after it, training and prediction compile nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segnext.doctor.warm import warm_cache, warm_commands
+from segnext.errors import BackendError
+
+
+@pytest.mark.slow
+def test_a_second_warm_up_finds_everything_compiled() -> None:
+    warm_cache("tiny", (64, 64), device="cpu")
+    said: list[str] = []
+    warm_cache("tiny", (64, 64), device="cpu", announce=said.append)
+    assert any("validation: mIoU" in line for line in said)
+    assert not any(line.startswith("Compiling") for line in said)
+
+
+def test_a_warm_up_trains_validates_and_predicts_with_the_given_model_and_crop(tmp_path: Path) -> None:
+    train, predict = warm_commands("base", (64, 96), device="cpu", run=tmp_path / "run")
+    assert {"model=base", "dataset.crop=[64,96]", "schedule.eval_interval=2"} <= set(train)
+    assert f"checkpoint={tmp_path / 'run'}" in predict
+
+
+def test_a_warm_up_that_fails_says_what_the_command_said() -> None:
+    with pytest.raises(BackendError, match=r"runners\.train of the warm-up ended with 2: .*model"):
+        warm_cache("huge", (64, 64), device="cpu")
