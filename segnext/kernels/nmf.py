@@ -48,11 +48,11 @@ def factorise_reference(x_BDN: Var, bases_BDR: Var, *, steps: int, full_gradient
         with jt.no_grad():
             coefficients, bases = _take_steps(x_BDN, bases_BDR, steps)
     coefficients = _update_coefficients(x_BDN, bases, coefficients)
-    return jt.nn.bmm(bases, coefficients.transpose(0, 2, 1))
+    return _bmm(bases, coefficients, transpose_b=True)
 
 
 def _take_steps(x_BDN: Var, bases_BDR: Var, steps: int) -> tuple[Var, Var]:
-    coefficients_BNR = jt.nn.softmax(jt.nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR), dim=-1)
+    coefficients_BNR = jt.nn.softmax(_bmm(x_BDN, bases_BDR, transpose_a=True), dim=-1)
     for _ in range(steps):
         coefficients_BNR = _update_coefficients(x_BDN, bases_BDR, coefficients_BNR)
         bases_BDR = _update_bases(x_BDN, bases_BDR, coefficients_BNR)
@@ -60,15 +60,23 @@ def _take_steps(x_BDN: Var, bases_BDR: Var, steps: int) -> tuple[Var, Var]:
 
 
 def _update_coefficients(x_BDN: Var, bases_BDR: Var, coefficients_BNR: Var) -> Var:
-    numerator = jt.nn.bmm(x_BDN.transpose(0, 2, 1), bases_BDR)
-    denominator = jt.nn.bmm(coefficients_BNR, jt.nn.bmm(bases_BDR.transpose(0, 2, 1), bases_BDR))
+    numerator = _bmm(x_BDN, bases_BDR, transpose_a=True)
+    denominator = _bmm(coefficients_BNR, _bmm(bases_BDR, bases_BDR, transpose_a=True))
     return coefficients_BNR * numerator / (denominator + 1e-6)
 
 
 def _update_bases(x_BDN: Var, bases_BDR: Var, coefficients_BNR: Var) -> Var:
-    numerator = jt.nn.bmm(x_BDN, coefficients_BNR)
-    denominator = jt.nn.bmm(bases_BDR, jt.nn.bmm(coefficients_BNR.transpose(0, 2, 1), coefficients_BNR))
+    numerator = _bmm(x_BDN, coefficients_BNR)
+    denominator = _bmm(bases_BDR, _bmm(coefficients_BNR, coefficients_BNR, transpose_a=True))
     return bases_BDR * numerator / (denominator + 1e-6)
+
+
+def _bmm(a: Var, b: Var, *, transpose_a: bool = False, transpose_b: bool = False) -> Var:
+    """Products of matrices, by flags of cuBLAS where it is there: Jittor transposes such arrays on the host."""
+    if jt.flags.use_cuda and jt.compile_extern.cublas_ops:
+        return jt.compile_extern.cublas_ops.cublas_batched_matmul(a, b, int(transpose_a), int(transpose_b))
+    a, b = (x.transpose(0, 2, 1) if turned else x for x, turned in ((a, transpose_a), (b, transpose_b)))
+    return jt.nn.bmm(a, b)
 
 
 class _Factorise(Function):

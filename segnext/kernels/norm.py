@@ -23,6 +23,8 @@ __all__ = [
     "group_norm_reference",
     "layer_norm",
     "layer_norm_reference",
+    "running_statistics",
+    "running_statistics_reference",
 ]
 
 EPSILON = 1e-5  # added to every variance
@@ -40,6 +42,13 @@ _PARAMETER_GRADIENTS = _NORM + (
     "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, norm);\n"
 )
 _INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
+_RUNNING_STATISTICS = """
+const float momentum = data["momentum"], unbias = data["unbias"];
+for (int64 i = 0; i < in0->num; i++) {
+    out0_p[i] = in0_p[i] + (in2_p[i] - in0_p[i]) * momentum;
+    out1_p[i] = in1_p[i] + (in3_p[i] * unbias - in1_p[i]) * momentum;
+}
+"""
 
 
 def batch_norm(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:
@@ -84,6 +93,18 @@ def group_norm(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
         return group_norm_reference(x, weight, bias, groups=groups)
     layout = _Layout("group", groups)
     return _Normalise(layout)(x, weight, bias, *_statistics(x, layout))
+
+
+def running_statistics(running: tuple[Var, Var], batch: tuple[Var, Var], *, momentum: float, count: int) -> list[Var]:
+    """Running mean and variance (C,), moved by ``momentum`` towards those of a batch of ``count`` pixels a channel.
+
+    The variance of the batch is the biased one; the running one is unbiased.
+    """
+    if jt.flags.use_cuda:
+        return running_statistics_reference(running, batch, momentum=momentum, count=count)
+    shapes, inputs = [average.shape for average in running], [*running, *batch]
+    data = {"momentum": momentum, "unbias": count / max(count - 1, 1)}
+    return list(jt.code(shapes, ["float32"] * 2, inputs, cpu_src=_RUNNING_STATISTICS, data=data))
 
 
 @dataclass(frozen=True)
@@ -157,6 +178,14 @@ def fixed_norm_reference(x: Var, weight: Var, bias: Var, mean: Var, variance: Va
     dims = [0, 2, 3]
     scale = weight / jt.sqrt(variance + EPSILON)
     return x * scale.broadcast(x, dims) + (bias - mean * scale).broadcast(x, dims)
+
+
+def running_statistics_reference(
+    running: tuple[Var, Var], batch: tuple[Var, Var], *, momentum: float, count: int
+) -> list[Var]:
+    """The same in plain Jittor: what the kernel is tested against."""
+    batch = batch[0], batch[1] * (count / max(count - 1, 1))
+    return [old + (new - old) * momentum for old, new in zip(running, batch, strict=True)]
 
 
 def layer_norm_reference(x: Var, weight: Var, bias: Var) -> Var:

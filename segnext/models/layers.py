@@ -13,7 +13,7 @@ from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
-from segnext.kernels.norm import batch_norm, fixed_norm, group_norm, layer_norm
+from segnext.kernels.norm import batch_norm, fixed_norm, group_norm, layer_norm, running_statistics
 from segnext.models.noise import Noise
 
 __all__ = [
@@ -83,9 +83,10 @@ class BatchNorm(Module):
         y, mean, variance = batch_norm(x, self.weight, self.bias, average=average)
         if self.tracking:
             count = jt.world_size * x.numel() // x.shape[1]
-            unbiased = variance * (count / max(count - 1, 1))
-            self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
-            self.running_var.update(self.running_var + (unbiased - self.running_var) * self.momentum)
+            running = self.running_mean, self.running_var
+            moved = running_statistics(running, (mean, variance), momentum=self.momentum, count=count)
+            for old, new in zip(running, moved, strict=True):
+                old.update(new)
         return y
 
 

@@ -16,6 +16,7 @@ from segnext.backend import Var, jt
 from segnext.distributed.all_reduce import all_reduce_means
 from segnext.errors import WeightsError
 from segnext.kernels.adamw import adamw_step
+from segnext.kernels.gradient_norm import gradient_norm
 
 __all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
 
@@ -103,7 +104,7 @@ class AdamW:
 
     def gradient_norm(self) -> Var:
         """L2 norm of all gathered gradients together, shape (1,)."""
-        return jt.sqrt(sum((gradient * gradient).sum() for gradient in self._gradients.values()))
+        return gradient_norm(self._gradients.values())
 
     def step(self, lr: float) -> None:
         """Moves every parameter by the gathered gradients with base rate ``lr`` and forgets them."""

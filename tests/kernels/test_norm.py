@@ -93,3 +93,14 @@ def test_batch_norm_over_two_ranks_equals_that_of_the_whole_batch() -> None:
     np.testing.assert_allclose(joint_mean.numpy(), mean, rtol=1e-5)
     np.testing.assert_allclose(joint_variance.numpy(), variance, rtol=1e-5)
     np.testing.assert_allclose(y.numpy(), expected[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_running_statistics_equal_the_reference() -> None:
+    rng = np.random.default_rng(0)
+    variables = [jt.array(rng.random(37).astype(np.float32)) for _ in range(4)]
+    ours, plain = (
+        function(variables[:2], variables[2:], momentum=0.1, count=5)
+        for function in (norm.running_statistics, norm.running_statistics_reference)
+    )
+    for mine, expected in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(mine.numpy(), expected.numpy(), rtol=1e-6)
