@@ -42,7 +42,7 @@ def all_reduce_means(variables: Mapping[str, Var]) -> dict[str, Var]:
 
 @contextlib.contextmanager
 def without_communication() -> Iterator[None]:
-    """Within it this rank computes for itself, as one process would: what communication costs is measured so."""
+    """Within it every rank works as if it were alone, which shows what communication costs."""
     global _silent
     _silent = True
     try:

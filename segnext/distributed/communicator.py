@@ -97,7 +97,7 @@ class Communicator:
             return list(self._mpi.allgather(value))
 
     def barrier(self) -> None:
-        """Waits until every rank has come here."""
+        """Waits until every rank has called it."""
         self.all_reduce_max(0)
 
     def all_reduce_max(self, number: int) -> int:
@@ -112,7 +112,7 @@ class Communicator:
         return int(all_ranks[0])
 
     def broadcast_variables(self, variables: Mapping[str, Any]) -> None:
-        """Gives every rank the values of rank 0's Jittor variables; names, shapes and their order agree already."""
+        """Gives every rank the values of rank 0's Jittor variables; names and shapes must agree."""
         if self._mpi is None:
             return
         for variable in variables.values():

@@ -23,10 +23,10 @@ _PATIENCE = 3.0  # seconds that who waits for other ranks gives the one that han
 
 
 class HangTimer:
-    """Watches between ``start`` and ``stop``; ``alive`` says that there was progress.
+    """Watches between ``start`` and ``stop``; ``reset`` tells it of progress.
 
     Args:
-        timeout: seconds without progress; 0 never barks.
+        timeout: seconds without progress; 0 waits forever.
         rank: named in the message.
     """
 
@@ -40,14 +40,14 @@ class HangTimer:
         self._log: IO[str] | None = None
 
     def start(self, log: IO[str]) -> None:
-        """Begins to watch; what every thread was doing goes into ``log`` before the end."""
+        """Starts the timer; when it runs out, what every thread was doing is written into ``log``."""
         if self._timeout:
             self._log = log
             self.reset("starting")
             threading.Thread(target=self._watch, args=(threading.main_thread().ident,), daemon=True).start()
 
     def reset(self, doing: str) -> None:
-        """There was progress; ``doing`` names what comes next."""
+        """Starts the time anew, since there was progress; ``doing`` names the work for the message."""
         self._last, self._doing = time.monotonic(), doing
         if self._log is not None:
             faulthandler.dump_traceback_later(self._timeout + 2 * _PATIENCE, exit=True, file=self._log)

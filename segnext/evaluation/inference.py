@@ -174,7 +174,7 @@ def bases_seed(seed: int, *, repeat: int, name: str, pass_number: int, window_nu
 
 @contextmanager
 def evaluation_mode(model: SegmentationModel) -> Iterator[None]:
-    """Puts the model into evaluation mode and back; always on the root, since Jittor forgets otherwise."""
+    """Puts the whole model into evaluation mode and back: a part of it left there would stay frozen."""
     training = model.is_training()
     model.eval()
     try:
@@ -273,7 +273,7 @@ class SegmentationPredictor:
         return result
 
     def _forward(self, crops: Sequence[_Crop]) -> None:
-        """Runs equally large crops through the model and hands their logits to where they belong."""
+        """Runs equally large crops through the model and adds their logits to those of their image."""
         inputs = np.stack([normalize(np.ascontiguousarray(crop.pixels)) for crop in crops])
         self.model.seed_noise([crop.seed for crop in crops])
         for crop, logits in zip(crops, self._arrays.forward(self.model, inputs), strict=True):

@@ -18,7 +18,9 @@ from segnext.data.classes import ClassTable
 from segnext.data.reading import IMAGE_SUFFIXES
 from segnext.errors import ConfigError, DataError, WeightsError
 from segnext.evaluation.inference import InferenceSettings, SegmentationModel, SegmentationPredictor
+from segnext.models.segnext import create_model
 from segnext.weights.checkpoint import open_checkpoint
+from segnext.weights.loading import load_weights
 
 __all__ = ["Segmenter", "find_images", "result_names"]
 
@@ -90,9 +92,6 @@ class Segmenter:
                 f"{file} does not say what it was trained as: name model (tiny, small, base, large) and classes"
             )
         backend.start(device)
-        from segnext.models.segnext import create_model
-        from segnext.weights.loading import load_weights
-
         network = create_model(model, num_classes=len(classes), nmf_rank=nmf_rank, precision=precision)
         load_weights(network, file)
         settings = settings or InferenceSettings()

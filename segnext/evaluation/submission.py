@@ -124,5 +124,5 @@ class SubmissionWriter:
 
 
 def _checksum(labels: NDArray[np.uint8]) -> int:
-    """Of the shape and the pixels."""
+    """CRC-32 over the shape and the pixels of a label map."""
     return zlib.crc32(np.ascontiguousarray(labels).tobytes(), zlib.crc32(repr(labels.shape).encode()))

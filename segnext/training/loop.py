@@ -75,7 +75,7 @@ def train(
             done = batch.iteration + 1
             lr = learning_rate(batch.iteration)
             factor = loss_scale.value if loss_scale else 1.0
-            loss = _accumulate(model, optimizer, batch, seed=seed, micro_batch=micro_batch, loss_factor=factor)
+            loss = _forward_backward(model, optimizer, batch, seed=seed, micro_batch=micro_batch, loss_factor=factor)
             log_now = intervals.due(intervals.log, done)
             if log_now or loss_scale:
                 norm = optimizer.gradient_norm()
@@ -105,26 +105,31 @@ def train(
                 meter.restart_clock()
 
 
-def _accumulate(
+def _forward_backward(
     model: Any, optimizer: AdamW, batch: Batch, *, seed: int, micro_batch: int | None, loss_factor: float
 ) -> Any:
-    """Gathers the gradients of a batch, over all ranks, in the optimizer, by way of a multiple of its loss.
+    """Leaves the gradients of a batch's loss, averaged over all ranks, in the optimizer.
+
+    Args:
+        micro_batch: images per pass; their gradients add up to those of the whole batch.
+        loss_factor: the loss is multiplied with it before the backward pass, and the gradients divided after it.
 
     Returns:
-        The loss (1,).
+        The loss (1,), averaged over all ranks.
     """
-    total, size = None, len(batch.images)
+    batch_loss, size = None, len(batch.images)
     step = micro_batch or size
     for first in range(0, size, step):
         part = slice(first, first + step)
         model.seed_noise([(seed, batch.iteration, int(index)) for index in batch.indices[part]])
         logits = model(jt.array(batch.images[part]))
-        share = len(batch.images[part]) / size
-        loss = segmentation_loss(logits, jt.array(batch.labels[part].astype("int32"))) * share
+        loss = segmentation_loss(logits, jt.array(batch.labels[part].astype("int32")))
+        if step < size:
+            loss = loss * (len(batch.images[part]) / size)
         optimizer.backward(loss if loss_factor == 1 else loss * loss_factor)
         loss = loss.stop_grad()
-        total = loss if total is None else total + loss
+        batch_loss = loss if batch_loss is None else batch_loss + loss
     optimizer.all_reduce_gradients()
     if loss_factor != 1:
         optimizer.scale_gradients(1 / loss_factor)
-    return all_reduce_mean(total)
+    return all_reduce_mean(batch_loss)

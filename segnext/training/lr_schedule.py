@@ -1,4 +1,4 @@
-"""What happens when: the learning rate of an iteration, and the iterations that log, evaluate and save."""
+"""The learning rate of every iteration, and which iterations log, evaluate and save."""
 
 from __future__ import annotations
 

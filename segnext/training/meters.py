@@ -47,7 +47,7 @@ class LossMeter:
             self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leaves out of the speed what was not training."""
+        """Starts the measurement of speed anew, after something other than training."""
         self._start, self._images = time.perf_counter(), 0
 
     def check(self, done: int) -> None:

@@ -99,7 +99,7 @@ class AdamW:
         self._gradients = {name: gradient * factor for name, gradient in self._gradients.items()}
 
     def zero_grad(self) -> None:
-        """Leaves out a step."""
+        """Drops the gathered gradients, which leaves out a step."""
         self._gradients = {}
 
     def gradient_norm(self) -> Var:
@@ -107,7 +107,7 @@ class AdamW:
         return gradient_norm(self._gradients.values())
 
     def step(self, lr: float) -> None:
-        """Moves every parameter by the gathered gradients with base rate ``lr`` and forgets them."""
+        """Moves every parameter by the gathered gradients with base rate ``lr`` and drops them."""
         self.steps += 1
         for name, gradient in self._gradients.items():
             variables, group = (self.parameters[name], self._exp_avg[name], self._exp_avg_sq[name]), self._group[name]
