@@ -76,17 +76,21 @@ class _Unit:
         return [command[1] for command in self.commands]
 
     @property
+    def gathered(self) -> bool:
+        """Whether it is C++: what nvcc compiles stays as it is."""
+        return self.sources[0].endswith(".cc")
+
+    @property
     def objects(self) -> list[Path]:
-        return [Path(command[-1]) for command in self.commands]
+        return [_object(command) for command in self.commands]
 
     def compile(self, folder: Path, empty: Path) -> None:
         """Compiles the files together, or one by one if that fails; CalledProcessError if that fails, too."""
         source = folder / f"{self.name}.cc"
         source.write_text(_joined(self.sources))
-        compiler, _, *flags = self.commands[0][:-1]
-        flags = [self.level if flag == "-O2" else flag for flag in flags]
-        together = [compiler, str(source), *flags, str(self.objects[0])]
-        if subprocess.run(together, stdin=subprocess.DEVNULL, stdout=2).returncode == 0:
+        compiler, _, *rest = self.commands[0]
+        together = [compiler, str(source), *(self.level if word == "-O2" else word for word in rest)]
+        if self.gathered and subprocess.run(together, stdin=subprocess.DEVNULL, stdout=2).returncode == 0:
             for other in self.objects[1:]:
                 other.write_bytes(empty.read_bytes())
             return
@@ -124,7 +128,7 @@ def _compile_units(
 ) -> None:
     key = _key(commands)
     stamp = cache / "obj_files" / "units.key"
-    if stamp.exists() and stamp.read_text() == key and all(Path(command[-1]).exists() for command in commands):
+    if stamp.exists() and stamp.read_text() == key and all(_object(command).exists() for command in commands):
         return
     folder = cache / "units"
     folder.mkdir(exist_ok=True)
@@ -158,6 +162,10 @@ def _units(commands: Sequence[tuple[str, ...]]) -> list[_Unit]:
             kind = found or (name, "-O2", 2.0)
         groups.setdefault(kind, []).append(command)
     return [_Unit(*kind, tuple(group)) for kind, group in groups.items()]
+
+
+def _object(command: Sequence[str]) -> Path:
+    return Path(command[command.index("-o") + 1])
 
 
 def _joined(sources: Sequence[str]) -> str:
