@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -154,3 +155,38 @@ def test_names_that_two_files_define_are_kept_apart_in_their_unit(tmp_path: Path
     unit.write_text(unit.read_text() + main)
     subprocess.run([find_compiler(), str(unit), "-o", str(tmp_path / "unit")], check=True)
     assert subprocess.run([tmp_path / "unit"]).returncode == 12
+
+
+STOPPED = """
+import signal, sys, time
+from pathlib import Path
+from segnext import backend
+jt = backend.start("cpu", log=Path(sys.argv[1]))
+seen = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: seen.append(signal.Signals(number).name))
+salt = time.time_ns() % 10**6  # an operator that no cache holds
+lines = [f"@out({i % 3}) = std::pow({salt + i}.0f, @out({(i + 1) % 3}));" for i in range(2500)]
+operator = jt.code([3], "float32", [], cpu_src="\\n".join(lines))
+print("compiling", flush=True)
+operator.sync()
+print(*seen)
+"""
+
+
+def test_stops_while_an_operator_compiles_reach_the_handlers_when_it_is_compiled(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "compiling\n"
+    time.sleep(0.3)  # well within the compiler
+    assert child.poll() is None
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(child.pid, stop)
+    said, _ = child.communicate(timeout=120)
+    assert child.returncode == 0, (tmp_path / "log").read_text()
+    assert said.split() == ["SIGINT", "SIGTERM"]
