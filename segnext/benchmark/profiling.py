@@ -17,10 +17,11 @@ __all__ = ["Machine", "OperatorKind", "kind_of", "probe", "profile_operators"]
 
 # The first pattern found in an operator's name decides; operators that Jittor fused have the names of all their parts.
 _KINDS = (
-    (r"Depthwise convolution|segnext::attend", "depthwise convolution"),
+    (r"segnext::Norm", "norms"),
+    (r"Depthwise convolution|segnext::multi_scale_depthwise", "depthwise convolution"),
     (r"segnext::factorise|matmul", "matrix products (NMF)"),
     (r"segnext::cross_entropy", "loss"),
-    (r"segnext::resize", "resize"),
+    (r"segnext::(resize|sample)", "resize"),
     (r"segnext::AdamW", "AdamW"),
     (r"conv_backward|segnext::(input|weight)_gradient", "convolution, backward"),
     (r"conv", "convolution, forward"),

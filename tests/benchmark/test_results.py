@@ -62,7 +62,7 @@ def test_a_record_is_json_with_every_round() -> None:
         ("code«IN_SIZE:3«HEADER:// Depthwise convolution on the CPU", "depthwise convolution"),
         ("code«HEADER:// Non-negative«CODE:segnext::factorise_gradient(in0_p", "matrix products (NMF)"),
         ("cublas_batched_matmul«T:float32", "matrix products (NMF)"),
-        ("code«HEADER:// The depthwise«CODE:segnext::attend_gradient(in0_p", "depthwise convolution"),
+        ("code«HEADER:// The depthwise«CODE:segnext::multi_scale_depthwise_gradient(in0_p", "depthwise convolution"),
         ("code«HEADER:// A step«CODE:segnext::launch(segnext::AdamW{in0_p", "AdamW"),
         ("code«HEADER:// Cross-entropy«CODE:segnext::cross_entropy(in0_p", "loss"),
         ("code«HEADER:// Bilinear resize«CODE:segnext::resize(in0_p", "resize"),
@@ -71,6 +71,7 @@ def test_a_record_is_json_with_every_round() -> None:
             "reductions (norms, softmax)",
         ),
         ("«opkey0:reindex_reduce«OP:add", "gather, scatter"),
+        ("code«CODE:const segnext::Norm norm{segnext::input_gradient(in0_p", "norms"),
         ("«opkey0:binary«OP:add", "elementwise"),
     ],
 )
