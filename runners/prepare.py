@@ -8,8 +8,7 @@ from rich.table import Table
 
 from segnext.app import PrepareConfig
 from segnext.app.runner import runner
-from segnext.data.ade import take_inventory
-from segnext.data.cityscapes import convert_labels
+from segnext.data.preparation import convert_labels, take_inventory
 from segnext.errors import ConfigError
 
 _FAILURES_SHOWN = 10

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import yaml
 
-from segnext.data.class_tables import ADE_ROWS, CAMVID_ROWS, CITYSCAPES_ROWS, SHAPES_ROWS
-from segnext.data.palette import distinct_palette
 from segnext.errors import DataError
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "IGNORE_LABEL",
     "SHAPES",
     "ClassTable",
+    "distinct_palette",
     "load_class_table",
 ]
 
@@ -59,22 +61,20 @@ class ClassTable:
         return len(self.names)
 
 
-def _parse(name: str, rows: str) -> ClassTable:
-    colours, names = zip(*(row.split(maxsplit=1) for row in rows.splitlines()), strict=True)
-    return ClassTable(name, names, np.array([list(bytes.fromhex(colour)) for colour in colours], np.uint8))
+_TABLES: dict[str, Any] = yaml.load(
+    Path(__file__).with_name("class_tables.yaml").read_text(encoding="utf-8"),
+    Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # written in C where it can be had
+)
 
 
-def _without_label_id(row: str) -> str:
-    colour, _, name = row.split(maxsplit=2)
-    return f"{colour} {name}"
+def _published(name: str) -> ClassTable:
+    rows: dict[str, str] = _TABLES[name]
+    return ClassTable(name, tuple(rows), np.array([list(bytes.fromhex(rows[key])) for key in rows], np.uint8))
 
 
-ADE = _parse("ade", ADE_ROWS)
-CITYSCAPES = _parse("cityscapes", "\n".join(map(_without_label_id, CITYSCAPES_ROWS.splitlines())))
-CAMVID = _parse("camvid", CAMVID_ROWS)
-SHAPES = _parse("shapes", SHAPES_ROWS)
+ADE, CITYSCAPES, CAMVID, SHAPES = map(_published, ("ade", "cityscapes", "camvid", "shapes"))
 
-CITYSCAPES_LABEL_IDS = tuple(int(row.split(maxsplit=2)[1]) for row in CITYSCAPES_ROWS.splitlines())
+CITYSCAPES_LABEL_IDS: tuple[int, ...] = tuple(_TABLES["cityscapes_label_ids"])
 """The benchmark's labelId of each trainId 0 … 18: what the download and the evaluation server use."""
 
 
@@ -87,8 +87,6 @@ def load_class_table(path: str | Path) -> ClassTable:
     Raises:
         DataError: the file is missing, no yaml, or one of its entries is unusable; the message says which.
     """
-    import yaml  # here, since loader workers import this module and never read yaml
-
     path = Path(path)
     example = "expected for example `names: [background, leaf, stem]`"
     try:
@@ -126,8 +124,6 @@ def _refuse_what_unfolds(text: str, path: Path) -> None:
 
     An alias repeats what may repeat others, so that a few lines fill any memory; deep nesting takes quadratic time.
     """
-    import yaml
-
     flow = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
     block = (yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
     ends = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
@@ -157,3 +153,65 @@ def _colour(entry: Any, path: Path) -> Sequence[int]:
     elif isinstance(entry, list) and len(entry) == 3 and all(type(x) is int and 0 <= x <= 255 for x in entry):
         return entry
     raise DataError(f'class table {path}: {entry!r} is no colour; write [r, g, b] with 0 to 255, or "#rrggbb"')
+
+
+# Okabe and Ito, "Color Universal Design" (2008), without black: the first classes get these.
+_OKABE_ITO = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
+# Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency"
+# (2009), severity 1.0, applied to linear RGB.
+_PROTANOPIA = (
+    (0.152286, 1.052583, -0.204868),
+    (0.114503, 0.786281, 0.099216),
+    (-0.003882, -0.048116, 1.051998),
+)
+_DEUTERANOPIA = (
+    (0.367322, 0.860646, -0.227968),
+    (0.280085, 0.672501, 0.047413),
+    (-0.011820, 0.042940, 0.968881),
+)
+
+
+def distinct_palette(count: int) -> npt.NDArray[np.uint8]:
+    """Returns (count, 3) uint8 RGB colours, deterministic; a longer palette begins with the shorter one.
+
+    Greedy farthest-point choice: the next colour is the one whose smallest CIELAB distance to all colours before
+    it is largest, where a distance is the worst of normal, protanope and deuteranope vision.
+    """
+    return _greedy_palette()[:count].copy()
+
+
+@functools.cache
+def _greedy_palette() -> npt.NDArray[np.uint8]:
+    levels = np.array([0, 40, 80, 120, 160, 200, 240], np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    candidates = np.concatenate([np.array(_OKABE_ITO, np.uint8), grid[1:]])  # without black
+    views = _seen_colours(candidates)
+    chosen: list[int] = []
+    nearest = np.full(len(candidates), np.inf)
+    for step in range(255):
+        index = step if step < len(_OKABE_ITO) else int(nearest.argmax())
+        chosen.append(index)
+        distance = np.linalg.norm(views - views[:, index : index + 1], axis=-1).min(axis=0)
+        nearest = np.minimum(nearest, distance)
+    palette: npt.NDArray[np.uint8] = candidates[chosen]
+    return palette
+
+
+def _seen_colours(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """(N, 3) RGB -> (3 kinds of vision, N, 3) CIELAB."""
+    scaled = rgb.astype(np.float64) / 255
+    linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
+    seen = np.stack([linear @ np.array(m).T for m in (np.eye(3), _PROTANOPIA, _DEUTERANOPIA)])
+    gamma = np.clip(seen, 0, 1)
+    gamma = np.where(gamma <= 0.0031308, gamma * 12.92, 1.055 * gamma ** (1 / 2.4) - 0.055)
+    lab: npt.NDArray[np.float64] = np.asarray(cv2.cvtColor(gamma.astype(np.float32), cv2.COLOR_RGB2Lab), np.float64)
+    return lab

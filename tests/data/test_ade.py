@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pairs import WritePair
 
-from segnext.data import ade
-from segnext.data.ade import DOWNLOAD_URL, take_inventory
+from segnext.data import preparation
+from segnext.data.preparation import DOWNLOAD_URL, take_inventory
 
 
 def test_a_missing_folder_leads_to_the_download(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_root_of_another_name_is_corrected(tmp_path: Path) -> None:
 def test_a_complete_folder_needs_nothing(
     tmp_path: Path, write_pair: WritePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ade, "_PUBLISHED", {"training": 2, "validation": 1})
+    monkeypatch.setattr(preparation, "_PUBLISHED", {"training": 2, "validation": 1})
     for part, stems in (("training", "ab"), ("validation", "c")):
         for stem in stems:
             write_pair(tmp_path / f"images/{part}/{stem}.jpg", tmp_path / f"annotations/{part}/{stem}.png")

@@ -13,9 +13,9 @@ from segnext.data.classes import (
     CITYSCAPES_LABEL_IDS,
     SHAPES,
     ClassTable,
+    distinct_palette,
     load_class_table,
 )
-from segnext.data.palette import distinct_palette
 from segnext.errors import DataError
 
 

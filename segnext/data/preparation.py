@@ -1,4 +1,4 @@
-"""Cityscapes labelTrainIds: the 19 training classes, made from the labelIds (or polygons) of the download."""
+"""Making a download ready: Cityscapes' 19 training classes from its labelIds, and what ADE20K's folder lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import Any
 
 import cv2
@@ -20,7 +21,16 @@ from segnext.data.folder_datasets import list_files
 from segnext.data.reading import read_label
 from segnext.errors import DataError
 
-__all__ = ["LABEL_ID_TO_TRAIN_ID", "ConversionReport", "convert_labels", "to_label_ids", "to_train_ids"]
+__all__ = [
+    "DOWNLOAD_URL",
+    "LABEL_ID_TO_TRAIN_ID",
+    "AdeInventory",
+    "ConversionReport",
+    "convert_labels",
+    "take_inventory",
+    "to_label_ids",
+    "to_train_ids",
+]
 
 UInt8 = npt.NDArray[np.uint8]
 Drawer = Callable[[str, str, str], None]
@@ -177,3 +187,62 @@ def _polygon_drawer(needed_for: Path) -> Drawer:
         ) from error
     drawer: Drawer = module.json2labelImg
     return drawer
+
+
+DOWNLOAD_URL = "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip"
+
+_ARCHIVE = "ADEChallengeData2016.zip"
+_PUBLISHED = {"training": 20210, "validation": 2000}
+
+
+@dataclass(frozen=True)
+class AdeInventory:
+    """The files of one root folder.
+
+    Attributes:
+        root: the folder looked at.
+        found: images and labels found, by folder such as ``images/training``.
+        published: how many there are in the published dataset, by folder.
+        unpaired: images without a label, as paths from the root.
+        archive: the downloaded zip file, where one lies in or beside the root.
+    """
+
+    root: Path
+    found: dict[str, int]
+    published: dict[str, int]
+    unpaired: tuple[str, ...]
+    archive: Path | None
+
+    @property
+    def complete(self) -> bool:
+        return self.found == self.published and not self.unpaired
+
+    @property
+    def instructions(self) -> list[str]:
+        """Shell commands, in order, that complete the folder; none when it is complete."""
+        if self.complete:
+            return []
+        target = self.root.parent
+        folder, archive = quote(str(target)), quote(str(self.archive or target / _ARCHIVE))
+        commands = [] if self.archive else [f"mkdir -p {folder}", f"wget -c -P {folder} {DOWNLOAD_URL}"]
+        commands.append(f"unzip -q -o {archive} -d {folder}")
+        if self.root.name != "ADEChallengeData2016":
+            commands.append(f"# then set dataset.root={target / 'ADEChallengeData2016'}")
+        return commands
+
+
+def take_inventory(root: str | Path) -> AdeInventory:
+    """Counts the files under ``root``, which need not exist."""
+    base = Path(root).expanduser()
+    found, unpaired = {}, []
+    for part in _PUBLISHED:
+        images = list_files(base / "images" / part, (".jpg",))
+        labels = list_files(base / "annotations" / part, (".png",))
+        found[f"images/{part}"], found[f"annotations/{part}"] = len(images), len(labels)
+        labelled = {PurePosixPath(label).stem for label in labels}
+        unpaired += [f"images/{part}/{image}" for image in images if PurePosixPath(image).stem not in labelled]
+    published = {f"{kind}/{part}": n for part, n in _PUBLISHED.items() for kind in ("images", "annotations")}
+    archives = (folder / _ARCHIVE for folder in (base, base.parent))
+    return AdeInventory(
+        base, found, published, tuple(unpaired), next((file for file in archives if file.is_file()), None)
+    )
