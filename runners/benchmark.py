@@ -10,16 +10,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from runners.profile import num_classes
 from segnext import backend
-from segnext.app import BenchmarkConfig, build
 from segnext.app.ranks import assemble
 from segnext.app.runner import runner
-from segnext.app.trained import open_run_folder, recorded
+from segnext.app.runs import open_run_folder, recorded
+from segnext.app.schema import BenchmarkConfig
 from segnext.benchmark.profiling import Machine, probe
 from segnext.benchmark.results import operators_table, results_table
 from segnext.benchmark.session import Session
 from segnext.benchmark.torch_process import default_settings, torch_interpreter
+from segnext.data.augmentation import TrainingTransform
+from segnext.data.classes import known_classes
+from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
@@ -38,8 +40,8 @@ def main(config: BenchmarkConfig) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
 
     # Whatever is missing shows here, before any work.
-    classes = config.num_classes or num_classes(config.dataset)
-    training_set = build.build_dataset(config.dataset, "train") if "data" in config.what else None
+    classes = config.num_classes or len(known_classes(config.dataset))
+    training_set = create_dataset(config.dataset, split="train") if "data" in config.what else None
     if config.against:
         torch_interpreter()
 
@@ -60,16 +62,14 @@ def measure(
 ) -> Session:
     """Runs every workload of ``what``."""
     device = backend.device_name()
-    height, width = config.dataset.crop
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         session = Session(
-            model=config.model.name,
+            model=config.model,
             num_classes=classes,
             batch=config.batch or (config.dataset.batch_size if device == "cuda" else 2),
-            crop=(height, width),
-            nmf_rank=config.model.ham.rank,
+            crop=config.dataset.crop,
             precision=config.precision.value,
             rounds=(config.warmup, config.repeats),
             torch_settings=(config.torch_settings or default_settings(device)) if config.against else [],
@@ -93,7 +93,7 @@ def _measure_data(config: BenchmarkConfig, session: Session, training_set: Datas
     """The loader as training uses it, with nobody else at work."""
     loader = TrainingLoader(
         training_set,
-        build.build_transform(config.dataset),
+        TrainingTransform(config.dataset),
         batch_size=session.batch,
         seed=config.seed,
         first_iteration=0,
@@ -107,7 +107,7 @@ def _measure_data(config: BenchmarkConfig, session: Session, training_set: Datas
 def _record(session: Session, machine: Machine) -> dict[str, Any]:
     """What benchmark.json holds."""
     return {
-        "model": session.model,
+        "model": session.model.name,
         "num_classes": session.num_classes,
         "batch": session.batch,
         "crop": session.crop,
@@ -130,7 +130,8 @@ def _record(session: Session, machine: Machine) -> dict[str, Any]:
 def _show(session: Session, machine: Machine, console: Console) -> None:
     height, width = session.crop
     console.print(
-        f"{session.model}, {session.batch} images of {height}×{width}, {backend.device_name()}, {session.precision}"
+        f"{session.model.name}, {session.batch} images of {height}×{width}, "
+        f"{backend.device_name()}, {session.precision}"
     )
     console.print(results_table(session.rows, machine))
     for what, scaling in session.scaling.items():

@@ -1,4 +1,4 @@
-"""Converts weights: `python -m runners.convert input=zoo:tiny_ade output=tiny.pth spelling=mmseg`."""
+"""Converts weights: `python -m runners.convert input=zoo:tiny_ade output=tiny.pth key_format=mmseg`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from segnext.app import ConvertConfig
 from segnext.app.runner import runner
+from segnext.app.schema import ConvertConfig
 from segnext.errors import WeightsError
 from segnext.models.tensor_shapes import CLASSIFIER, infer_size, tensor_shapes
 from segnext.weights import zoo
@@ -28,7 +28,7 @@ def main(config: ConvertConfig) -> None:
     model = ArrayModel(shapes)
     console.print(str(load_weights(model, source, part=part)))
     metadata = _metadata(name, info, safetensors=target.suffix == ".safetensors")
-    save_weights(model.arrays, target, spelling=config.spelling.value, metadata=metadata)
+    save_weights(model.arrays, target, key_format=config.key_format, metadata=metadata)
     _verify(model, target, part)
     what = "backbone" if part == "backbone" else "model"
     console.print(f"wrote {target}: {what} {name}, {len(model.arrays)} tensors, read back bit for bit")

@@ -12,8 +12,8 @@ try:
     from rich.table import Table
     from rich.text import Text
 
-    from segnext.app import DoctorConfig
     from segnext.app.runner import runner
+    from segnext.app.schema import DoctorConfig
     from segnext.doctor import Finding, State, problem
     from segnext.doctor.dataset import DatasetExamination, class_share, examine_dataset
     from segnext.doctor.examination import examine_machine
@@ -65,7 +65,7 @@ def main(config: DoctorConfig) -> int:
 def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
     """Looks at the dataset behind a progress bar."""
     try:
-        from segnext.app.build import build_dataset  # here, since it imports OpenCV
+        from segnext.data.creation import create_dataset  # here, since it imports OpenCV
     except ImportError as error:
         cure = "pip install opencv-python-headless, and no other OpenCV beside it"
         return DatasetExamination(findings=[problem("images", str(error), cure)])
@@ -77,7 +77,7 @@ def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
             bar.update(task, description=split, completed=done, total=total)
 
         return examine_dataset(
-            lambda split: build_dataset(config.dataset, split),
+            lambda split: create_dataset(config.dataset, split=split),
             limit=config.max_images,
             workers=config.workers,
             progress=progress,

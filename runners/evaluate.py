@@ -10,39 +10,32 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segnext.app import EvaluateConfig, PaperFigures
-from segnext.app.build import build_dataset, build_model, inference_settings
 from segnext.app.ranks import assemble
 from segnext.app.runner import runner
-from segnext.app.trained import open_run_folder, read_weights, recorded, require_fit
+from segnext.app.runs import open_run_folder, recorded
+from segnext.app.schema import EvaluateConfig
+from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
 from segnext.distributed.communicator import Communicator
 from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
 from segnext.evaluation.results import metrics_of, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
+from segnext.models.published import Published, published
 from segnext.tracking.console import class_table
 from segnext.tracking.run_supervisor import open_session
-from segnext.weights.checkpoint import open_checkpoint
+from segnext.weights.trained import load_trained
 
 
-@runner("evaluate", EvaluateConfig)
+@runner("evaluate", EvaluateConfig, from_checkpoint=True)
 def main(config: EvaluateConfig) -> None:
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    dataset = build_dataset(config.dataset, config.split)
+    dataset = create_dataset(config.dataset, split=config.split)
     if config.evaluation.submission:
         require_benchmark(config.dataset.name)
-    path, info = open_checkpoint(config.checkpoint)
-    require_fit(info, model=config.model.name, dataset=dataset, checkpoint=config.checkpoint)
-    weights = read_weights(config, path, info, num_classes=len(dataset.classes))
+    trained = load_trained(config.checkpoint, settings=config.model, num_classes=len(dataset.classes))
     communicator, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
     with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
-        model = build_model(
-            config.model,
-            num_classes=len(dataset.classes),
-            precision=config.precision,
-            seed=config.seed,
-            weights=weights,
-        )
+        model = trained.build(precision=config.precision, seed=config.seed)
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )
@@ -50,8 +43,9 @@ def main(config: EvaluateConfig) -> None:
         if not communicator.is_main:
             return
         metrics = metrics_of(results) | {
-            "checkpoint": str(path), "split": config.split, "mode": config.mode.value, "seed": config.seed,
-            "iteration": info.iteration if info is not None else None,
+            "checkpoint": str(trained.path), "split": config.split, "seed": config.seed,
+            "mode": "ms" if config.dataset.test.tta else "ss",
+            "iteration": trained.info.iteration if trained.info is not None else None,
         }  # fmt: skip
         write_tables(folder.path, results[0], dataset.classes)
         folder.write_classes(dataset.classes.names, dataset.classes.palette)
@@ -71,14 +65,13 @@ def _evaluate_repeatedly(
     writer: SubmissionWriter | None,
     console: Console,
 ) -> list[EvaluationResult]:
-    """One result per draw of the random bases; the first goes into the submission."""
+    """One result per draw of other random bases; the first goes into the submission."""
     options = config.evaluation
-    images = min(len(dataset), options.max_images or len(dataset))
-    settings = inference_settings(config.dataset, options, mode=config.mode.value)
+    images = options.count(len(dataset))
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
 
     def one(repeat: int) -> EvaluationResult:
-        title = "evaluating" if options.draws == 1 else f"repeat {repeat + 1} of {options.draws}"
+        title = "evaluating" if options.repeats == 1 else f"repeat {repeat + 1} of {options.repeats}"
         task = bar.add_task(title, total=images)
 
         def keep(index: int, _: Sample, labels: NDArray[np.int32]) -> None:
@@ -89,7 +82,7 @@ def _evaluate_repeatedly(
             communicator,
             model,
             dataset,
-            settings=settings,
+            settings=config.dataset.test,
             count=images,
             seed=config.seed,
             repeat=repeat,
@@ -100,7 +93,7 @@ def _evaluate_repeatedly(
         )
 
     with Progress(*columns, console=console, transient=True) as bar:
-        results = [one(repeat) for repeat in range(options.draws)]
+        results = [one(repeat) for repeat in range(options.repeats)]
     if writer is not None:
         for written in communicator.all_gather(writer.written):
             writer.include(written)
@@ -114,7 +107,7 @@ def _show(
     scores = result.scores
     console.print(class_table(dataset.classes.names, scores.IoU.tolist(), scores.Acc.tolist()))
     console.print()
-    kind = "multi-scale and flip" if config.mode.value == "ms" else "single scale"
+    kind = "multi-scale and flip" if config.dataset.test.tta else "single scale"
     console.print(f"{config.model.name} on {config.dataset.name} {config.split}, {kind}, {result.images} images")
     line = f"mIoU {_percent(scores.mIoU)}   mAcc {_percent(scores.mAcc)}   aAcc {_percent(scores.aAcc)}"
     if "boundary_mIoU" in metrics:
@@ -122,17 +115,17 @@ def _show(
     console.print(line, style="bold")
     if "mIoU_sd" in metrics:
         mean, sd = 100 * metrics["mIoU_mean"], 100 * metrics["mIoU_sd"]
-        console.print(f"mIoU over {config.evaluation.draws} draws of the NMF bases: {mean:.2f} ± {sd:.2f} % (sd)")
-    paper = config.model.paper.get(config.dataset.name)
+        console.print(f"mIoU over {config.evaluation.repeats} draws of the NMF bases: {mean:.2f} ± {sd:.2f} % (sd)")
+    paper = published(config.model.name, config.dataset.name)
     if paper is not None:
         console.print(_beside_paper(paper, scores.mIoU, config))
     if not math.isnan(result.images_per_second):
         console.print(f"{result.images_per_second:.2f} images/s")
 
 
-def _beside_paper(paper: PaperFigures, miou: float, config: EvaluateConfig) -> str:
-    published = getattr(paper, f"mIoU_{config.mode.value}")
-    text = f"paper: {published:.1f} %, difference {100 * miou - published:+.2f} points"
+def _beside_paper(paper: Published, miou: float, config: EvaluateConfig) -> str:
+    figure = paper.mIoU_ms if config.dataset.test.tta else paper.mIoU_ss
+    text = f"paper: {figure:.1f} %, difference {100 * miou - figure:+.2f} points"
     if config.evaluation.max_images is not None or config.split != "val":
         text += " (the paper's is of the whole validation set)"
     return text

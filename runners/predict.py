@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segnext import backend
-from segnext.app import PredictConfig
-from segnext.app.build import inference_settings, known_classes
 from segnext.app.runner import runner
-from segnext.app.trained import open_run_folder, recorded
-from segnext.data.classes import ClassTable
-from segnext.data.reading import ReadingSettings, read_image
+from segnext.app.runs import open_run_folder, recorded
+from segnext.app.schema import PredictConfig
+from segnext.data.classes import ClassTable, known_classes
+from segnext.data.reading import read_image
+from segnext.data.settings import ReadingSettings
 from segnext.errors import SegNeXtError
-from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.predictor import Segmenter, find_images, result_names
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, legend, overlay, present_classes
-from segnext.weights.checkpoint import open_checkpoint
+from segnext.weights.checkpoint import describe
+from segnext.weights.trained import load_trained
 
 
-@runner("predict", PredictConfig)
+@runner("predict", PredictConfig, from_checkpoint=True)
 def main(config: PredictConfig) -> int:
     console = Console(markup=False, emoji=False, highlight=False)
     files = find_images(config.input)
@@ -41,9 +40,7 @@ def main(config: PredictConfig) -> int:
     with recorded(folder), Progress(*columns, console=console, transient=True) as bar:
         for file, name in bar.track(list(zip(files, result_names(files), strict=True))):
             try:
-                done.append(
-                    _predict(segmenter, file, folder.path / name, reading=config.dataset.reading(), alpha=config.alpha)
-                )
+                done.append(_predict(segmenter, file, folder.path / name, reading=config.dataset, alpha=config.alpha))
             except SegNeXtError as error:
                 failed.append({"input": str(file), "error": str(error)})
                 print(f"error: {error}", file=sys.stderr)
@@ -56,22 +53,13 @@ def main(config: PredictConfig) -> int:
 
 def _segmenter(config: PredictConfig) -> Segmenter:
     """The checkpoint's model; a foreign checkpoint is what ``model`` and ``dataset`` say it is."""
-    path, info = open_checkpoint(config.checkpoint)
-    settings = InferenceSettings.of_checkpoint(info) if info is not None else inference_settings(config.dataset)
-    if config.test_mode is not None:
-        settings = replace(settings, test_mode=config.test_mode.value)
-    if config.scale is not None:
-        settings = replace(settings, scale=(config.scale[0], config.scale[1]))
+    info = describe(config.checkpoint)
+    named = info is None or config.dataset.classes is not None
+    classes = known_classes(config.dataset) if named or info is None else info.classes
+    trained = load_trained(config.checkpoint, settings=config.model, num_classes=len(classes))
     backend.start(config.device.value, announce=print, log=backend.default_log())
-    return Segmenter.from_checkpoint(
-        path,
-        model=config.model.name if info is None else info.model,
-        classes=known_classes(config.dataset) if info is None else info.classes,
-        settings=replace(settings, mode=config.mode.value, window_batch=1),
-        nmf_rank=config.model.ham.rank if info is None else info.nmf_rank,
-        device=config.device.value,
-        seed=config.seed,
-    )
+    network = trained.build(precision=config.precision, seed=config.seed)
+    return Segmenter(network, classes, settings=config.dataset.test, seed=config.seed)
 
 
 def _predict(

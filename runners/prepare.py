@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from segnext.app import PrepareConfig
 from segnext.app.runner import runner
+from segnext.app.schema import PrepareConfig
 from segnext.data.preparation import convert_labels, take_inventory
 from segnext.errors import ConfigError
 

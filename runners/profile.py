@@ -12,14 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from segnext.app import CountFormat, DatasetConfig, PaperFigures, ProfileConfig
 from segnext.app.runner import runner
-from segnext.data.classes import ADE, CAMVID, CITYSCAPES, SHAPES, load_class_table
-from segnext.errors import ConfigError
+from segnext.app.schema import CountFormat, ProfileConfig
+from segnext.data.classes import known_classes
 from segnext.models.complexity import Complexity, complexity
+from segnext.models.published import Published, published
 from segnext.models.variants import get_variant
 
-_TABLES = {table.name: table for table in (ADE, CITYSCAPES, CAMVID, SHAPES)}
 _PAPER_SIZES = {"ade": (512, 512), "cityscapes": (1024, 2048)}  # at which the official README counts
 _FOOTNOTE = (
     "G: 10^9, M: 10^6. MACs: multiply-accumulates of one image, as torchprofile counts them; the paper calls them "
@@ -35,7 +34,7 @@ _NOT_REPRODUCED = (
 class _Row:
     dataset: str
     counted: Complexity
-    paper: PaperFigures | None
+    paper: Published | None
 
     @property
     def reproduced(self) -> bool:
@@ -69,29 +68,20 @@ def _print() -> None:
 
 @runner("profile", ProfileConfig, finish=_print)
 def _profile(config: ProfileConfig) -> None:
-    height = config.height or config.dataset.profile_size[0]
-    width = config.width or config.dataset.profile_size[1]
-    classes = config.num_classes or num_classes(config.dataset)
+    height = config.height or config.dataset.flops_size[0]
+    width = config.width or config.dataset.flops_size[1]
+    classes = config.num_classes or len(known_classes(config.dataset))
     counted = complexity(
-        config.model.name, num_classes=classes, height=height, width=width, nmf_rank=config.model.ham.rank
+        config.model.name, num_classes=classes, height=height, width=width, nmf_rank=config.model.nmf_rank
     )
     comparable = (
         (height, width) == _PAPER_SIZES.get(config.dataset.name)
         and config.num_classes is None
-        and config.model.ham.rank == get_variant(config.model.name).nmf_rank
+        and config.model.nmf_rank == get_variant(config.model.name).nmf_rank
     )
-    paper = config.model.paper.get(config.dataset.name) if comparable else None
+    paper = published(config.model.name, config.dataset.name) if comparable else None
     _rows.append(_Row(config.dataset.name, counted, paper))
     _options.append(config)
-
-
-def num_classes(dataset: DatasetConfig) -> int:
-    """How many classes ``dataset`` has, without reading any image."""
-    if dataset.name in _TABLES:
-        return len(_TABLES[dataset.name])
-    if dataset.classes is None:
-        raise ConfigError(f"dataset={dataset.name} does not tell its classes: give num_classes=K or dataset.classes=")
-    return len(load_class_table(dataset.classes))
 
 
 def _summary(markdown: bool) -> Table:
@@ -102,7 +92,7 @@ def _summary(markdown: bool) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for row in _rows:
         counted, paper = row.counted, row.paper
-        published = f"{paper.params_M:g} / {paper.flops_G:g}" if paper else "–"
+        figures = f"{paper.params_M:g} / {paper.flops_G:g}" if paper else "–"
         table.add_row(
             counted.name,
             row.dataset,
@@ -110,7 +100,7 @@ def _summary(markdown: bool) -> Table:
             f"{counted.params:,}",
             f"{counted.macs / 1e9:.2f}",
             f"{counted.flops / 1e9:.2f}",
-            published + (" " if row.reproduced else "*"),
+            figures + (" " if row.reproduced else "*"),
         )
     return table
 
@@ -130,10 +120,10 @@ def _modules(row: _Row, depth: int, markdown: bool) -> Table:
 
 def _record(row: _Row, depth: int) -> dict[str, Any]:
     counted, paper = row.counted, row.paper
-    published = paper and {"params_M": paper.params_M, "flops_G": paper.flops_G, "reproduced": row.reproduced}
+    figures = paper and {"params_M": paper.params_M, "flops_G": paper.flops_G, "reproduced": row.reproduced}
     record: dict[str, Any] = {"model": counted.name, "dataset": row.dataset}
     record |= {key: getattr(counted, key) for key in ("num_classes", "height", "width", "params", "macs")}
-    record |= {"flops_2x": counted.flops, "paper": published}
+    record |= {"flops_2x": counted.flops, "paper": figures}
     if depth:
         modules = counted.modules.at_depth(depth)
         record["modules"] = [{"name": m.name, "params": m.params, "macs": m.macs.total} for m in modules]

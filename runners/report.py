@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segnext.app import ReportConfig
 from segnext.app.runner import runner
+from segnext.app.schema import ReportConfig
 from segnext.errors import ConfigError, DataError
 from segnext.evaluation.compare import compare
 from segnext.evaluation.metrics import PerImageCounts
@@ -75,7 +75,7 @@ def _compare(config: ReportConfig, console: Console) -> None:
             f"{len(config.compare)} evaluations to compare: name two, python -m runners.report compare A B"
         )
     a, b = (PerImageCounts.load(_per_image(path)) for path in config.compare)
-    result = compare(a, b, bootstrap_samples=config.draws)
+    result = compare(a, b, bootstrap_samples=config.bootstrap_samples)
     console.print(f"A {100 * result.mIoU_a:.2f} %  {config.compare[0]}")
     console.print(f"B {100 * result.mIoU_b:.2f} %  {config.compare[1]}")
     verdict = "differ" if result.significant else "cannot be told apart"

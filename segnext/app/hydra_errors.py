@@ -10,7 +10,7 @@ from typing import Any
 from hydra.errors import MissingConfigException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from segnext.app import unknown_key
+from segnext.app.resolution import unknown_key
 
 __all__ = ["explain"]
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 from rich.console import Console
 
 from segnext import backend
-from segnext.app import SharedConfig, TrainConfig
+from segnext.app.schema import SharedConfig, TrainConfig
 from segnext.backend.world import current_world
 from segnext.distributed.communicator import Communicator, Member
 from segnext.distributed.mpirun import pin

@@ -1,30 +1,22 @@
 """From a Hydra config to a checked object, and from a misspelt key to the nearest known one.
 
 Hydra checks a composed config against the dataclasses registered here; ``resolve()`` checks again, because additions
-such as ``+model.typo=1`` pass the first check, and then the ranges.
+such as ``+model.typo=1`` pass the first check, and then makes the objects, which check their ranges.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from segnext.app.schema import (
-    BenchmarkConfig,
-    ConvertConfig,
-    DoctorConfig,
-    EvaluateConfig,
-    PredictConfig,
-    PrepareConfig,
-    ProfileConfig,
-    ReportConfig,
-    TrainConfig,
-)
+from segnext.app.schema import VERBS, leaf_keys
 from segnext.errors import ConfigError
 
 __all__ = ["key_names", "register", "resolve", "to_dict", "to_yaml", "unknown_key"]
@@ -33,25 +25,22 @@ T = TypeVar("T")
 
 
 def register() -> None:
-    """Puts the schemas where the yaml files of conf/ refer to them, as ``<runner>_schema``."""
-    store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="benchmark_schema", node=BenchmarkConfig)
-    store.store(name="prepare_schema", node=PrepareConfig)
-    store.store(name="convert_schema", node=ConvertConfig)
-    store.store(name="doctor_schema", node=DoctorConfig)
-    store.store(name="profile_schema", node=ProfileConfig)
-    store.store(name="report_schema", node=ReportConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)
-    store.store(name="predict_schema", node=PredictConfig)
+    """Puts the schemas where the yaml files of conf/ refer to them, as ``<verb>_schema``."""
+    for verb, schema in VERBS.items():
+        ConfigStore.instance().store(name=f"{verb}_schema", node=schema)
 
 
-def resolve(config: DictConfig, schema: type[T]) -> T:
+def resolve(config: DictConfig, schema: type[T], overrides: Sequence[str] = ()) -> T:
     """Turns a composed config into an object of ``schema`` with every interpolation resolved.
 
+    Args:
+        overrides: those of the command line, which may not name a setting that has no effect.
+
     Raises:
-        ConfigError: unknown key (with the nearest known one), missing or ill-typed value, or value out of range.
+        ConfigError: unknown key (with the nearest known one), missing or ill-typed value, value out of range, or an
+            override without effect.
     """
+    _refuse_without_effect(schema, overrides)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(config, resolve=True))
         missing = sorted(OmegaConf.missing_keys(merged))
@@ -63,29 +52,37 @@ def resolve(config: DictConfig, schema: type[T]) -> T:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{getattr(error, 'full_key', None) or 'configuration'}: {error.msg or error}") from error
     assert isinstance(result, schema)
-    _check(result)
     return result
 
 
-def _check(node: Any) -> None:
-    """Calls ``check`` of every dataclass inside ``node``, then its own."""
-    for item in fields(node):
-        if is_dataclass(value := getattr(node, item.name)):
-            _check(value)
-    if hasattr(node, "check"):
-        node.check()
+def _refuse_without_effect(schema: type[Any], overrides: Sequence[str]) -> None:
+    """Raises ConfigError for an override of settings none of which the verb reads."""
+    unread: set[str] = set(getattr(schema, "UNREAD", ()))
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        leaves = [leaf for leaf in leaf_keys(schema) if leaf == key or leaf.startswith(f"{key}.")]
+        if override.is_force_add() or not leaves or not unread.issuperset(leaves) or override.is_delete():
+            continue
+        readers = [verb for verb, other in VERBS.items() if key in key_names(other) and key not in other.UNREAD]
+        tell = f" (it is read by {', '.join(readers)})" if readers else ""
+        raise ConfigError(f"{key} has no effect here{tell}: leave it out")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The resolved settings as plain dictionaries, lists, numbers and strings."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(plain, dict)
+    """The resolved settings as plain dictionaries, lists, numbers and strings; what has no effect is left out."""
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    for key in getattr(config, "UNREAD", ()):
+        *groups, leaf = key.split(".")
+        node = plain
+        for group in groups:
+            node = node[group]
+        del node[leaf]
     return {str(key): value for key, value in plain.items()}
 
 
 def to_yaml(config: Any) -> str:
-    """The resolved settings as YAML, for ``config.yaml`` of a run folder."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """``to_dict`` as YAML, for ``config.yaml`` of a run folder."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
 
 
 def unknown_key(full_key: str, schema: type[Any]) -> str:
@@ -99,7 +96,7 @@ def unknown_key(full_key: str, schema: type[Any]) -> str:
 
 
 def key_names(schema: type[Any], prefix: str = "") -> list[str]:
-    """All dotted keys of a dataclass and of the dataclasses inside it."""
+    """All dotted keys of a dataclass and of the dataclasses inside it, groups included."""
     names = []
     hints = get_type_hints(schema)
     for item in fields(schema):

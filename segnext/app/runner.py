@@ -21,10 +21,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from segnext import app as schemas
-from segnext.app import TrainConfig
-from segnext.app.build import job_settings
 from segnext.app.hydra_errors import explain
+from segnext.app.renamed import modernised
+from segnext.app.resolution import key_names, register, resolve
+from segnext.app.runs import with_settings_of_checkpoint
+from segnext.app.schema import TrainConfig
+from segnext.app.training import job_settings
 from segnext.backend.world import current_world
 from segnext.distributed.mpirun import launch, prepare_screen
 from segnext.errors import ConfigError, SegNeXtError
@@ -39,27 +41,40 @@ _RANK_ZERO_SPEAKS_FIRST = 1.0  # seconds; mpirun ends all other ranks once one h
 
 
 def runner(
-    name: str, schema: type[T], *, finish: Callable[[], None] | None = None, isolated: bool = False
+    name: str,
+    schema: type[T],
+    *,
+    finish: Callable[[], None] | None = None,
+    isolated: bool = False,
+    from_checkpoint: bool = False,
 ) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
     """Makes a command of a function: composes conf/NAME.yaml with the command line and passes a checked ``schema``.
 
     The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
     ``finish`` is called once after it, or after all of its calls in a `-m` command. ``isolated``: every job of a `-m`
-    command runs in a process of its own (segnext/sweeps).
+    command runs in a process of its own (segnext/sweeps). ``from_checkpoint``: model, dataset and test settings follow
+    from ``checkpoint=…`` where the command line does not give them.
     """
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
         def main() -> None:
             _show_whatever_a_name_holds()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
-            schemas.register()
+            register()
+            sys.argv[1:], notes = modernised(sys.argv[1:], key_names(schema))
+            for note in notes:
+                print(note, file=sys.stderr)
             codes: list[int] = []
             errors: list[SegNeXtError] = []
 
             def job(composed: DictConfig) -> None:
                 try:
                     _refuse_hydra_places(isolated)
-                    config = schemas.resolve(composed, schema)
+                    overrides: Sequence[str] = HydraConfig.get().overrides.task
+                    if from_checkpoint:
+                        overrides = with_settings_of_checkpoint(overrides, schema)
+                        composed = hydra.compose(name, overrides=list(overrides))
+                    config = resolve(composed, schema, overrides)
                     ranks = _ranks_to_start(name, config)
                     codes.append(
                         (launch([sys.executable, *sys.orig_argv[1:]], ranks) if ranks else function(config)) or 0
@@ -75,7 +90,7 @@ def runner(
                 if current_world().size > 1:
                     prepare_screen(current_world(), os.environ)
                 if isolated:
-                    launcher.register(name, lambda composed: job_settings(schemas.resolve(composed, TrainConfig)))
+                    launcher.register(name, lambda composed: job_settings(resolve(composed, TrainConfig)))
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
                 errors.append(ConfigError(explain(error, schema)))

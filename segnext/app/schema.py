@@ -1,74 +1,133 @@
-"""What each runner can be told: the groups it uses and settings of its own."""
+"""What each verb can be told: the settings of the rooms it uses, and a few of its own.
+
+``UNREAD`` of a verb lists the settings of a room that have no effect on it: naming one on the command line is refused.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, ClassVar, get_type_hints
 
-from omegaconf import MISSING
-
-from segnext.app.groups import (
-    CountFormat,
-    DatasetConfig,
-    Device,
-    EvaluationConfig,
-    Mode,
-    ModelConfig,
-    PaperFigures,
-    Rival,
-    ScheduleConfig,
-    Spelling,
-    SweepConfig,
-    TestMode,
-    TrackingConfig,
-)
-from segnext.app.ranges import require
+from segnext.data.settings import DatasetSettings
 from segnext.errors import ConfigError
+from segnext.evaluation.settings import EvaluationSettings
 from segnext.models.precision import Precision
+from segnext.models.settings import ModelSettings
 from segnext.models.variants import get_variant
+from segnext.settings import MISSING, require
+from segnext.sweeps.settings import SweepSettings
+from segnext.tracking.settings import TrackingSettings
+from segnext.training.schedule import ScheduleSettings
+from segnext.weights.key_format import KeyFormat
+from segnext.weights.trained import StartSettings
 
 __all__ = [
+    "VERBS",
     "BenchmarkConfig",
     "CommonConfig",
     "ConvertConfig",
+    "CountFormat",
+    "Device",
     "DoctorConfig",
     "EvaluateConfig",
-    "ExpectedModel",
-    "InspectedDataset",
     "PredictConfig",
     "PrepareConfig",
     "ProfileConfig",
     "ReportConfig",
+    "SharedConfig",
     "TrainConfig",
+    "leaf_keys",
 ]
 
-# ruff: noqa: UP045 - OmegaConf reads these annotations at run time and knows Optional, not "| None"
+
+def leaf_keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of all single settings of a dataclass and of those inside it."""
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        if is_dataclass(hint := hints[item.name]):
+            assert isinstance(hint, type)
+            yield from leaf_keys(hint, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name
+
+
+def _unread(group: str, settings: type[Any], *, but: tuple[str, ...]) -> tuple[str, ...]:
+    """All settings of ``group`` except those named, or inside a group named."""
+    read = tuple(f"{group}.{key}" for key in but)
+    return tuple(k for k in leaf_keys(settings, f"{group}.") if not any(k == r or k.startswith(f"{r}.") for r in read))
+
+
+_DATA = (
+    *("name", "root", "classes", "reduce_zero_label", "validation_fraction", "split_seed", "split_files"),
+    *("image_size", "train_images", "val_images", "label_map", "exif", "image_range", "max_megapixels"),
+)
+_AUGMENTATION = ("crop", "scale", "ratio_range", "cat_max_ratio", "flip_probability", "photometric")
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class CountFormat(str, Enum):
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+class Rival(str, Enum):
+    torch = "torch"
 
 
 @dataclass
 class CommonConfig:
-    """What every runner that works with a model and a dataset knows."""
+    """What every verb knows that works with a model and a dataset.
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    Attributes:
+        model: the network
+        dataset: the images
+        seed: of everything random
+        device: auto, cpu or cuda
+        precision: of convolutions: fp32, tf32, bf16 or fp16
+        workers: processes that load images; 0: none
+        output_dir: folder for run folders
+        run_folder: the run's own folder; null: a new one below output_dir
+    """
+
+    UNREAD: ClassVar[tuple[str, ...]] = ()
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
     seed: int = 0
     device: Device = Device.auto
-    precision: Precision = Precision.fp32  # of convolutions: fp32, tf32, bf16 or fp16
-    workers: int = 2  # processes that load images; 0: none
+    precision: Precision = Precision.fp32
+    workers: int = 2
     output_dir: str = "outputs"
-    run_folder: Optional[str] = None  # null: a new one below output_dir
+    run_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
 
     def check(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        """Raises ConfigError for a value out of range."""
+        require(0 <= self.seed < 2**31, "seed", self.seed, "a number from 0 to below 2147483648")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
 
 
 @dataclass
 class SharedConfig(CommonConfig):
-    """What runners know whose work several ranks can share."""
+    """What verbs know whose work several ranks can share.
 
-    ranks: Optional[int] = None  # processes on this machine, each with a GPU; null: those that mpirun has started, or 1
-    rank_timeout: float = 1800.0  # seconds without progress after which several ranks fail; 0: wait forever
+    Attributes:
+        ranks: processes on this machine, each with a GPU; null: those that mpirun has started, or 1
+        rank_timeout: seconds without progress after which several ranks fail; 0: wait forever
+    """
+
+    ranks: int | None = None
+    rank_timeout: float = 1800.0
 
     def check(self) -> None:
         super().check()
@@ -79,18 +138,34 @@ class SharedConfig(CommonConfig):
 
 @dataclass
 class TrainConfig(SharedConfig):
+    """`train`.
+
+    Attributes:
+        name: folder of the runs below output_dir
+        schedule: the training from its first iteration to its last
+        tracking: who is told of the run
+        evaluation: the evaluations on the way
+        sweep: how the jobs of `-m` are run
+        checkpoint: weights of a whole model to start from: a weights file, a run folder, or zoo:NAME
+        resume: auto (the latest unfinished run of this name) or a run folder
+    """
+
+    UNREAD = (*_unread("evaluation", EvaluationSettings, but=("max_images",)), "dataset.split_files.test")
+
     name: str = MISSING
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    sweep: SweepConfig = field(default_factory=SweepConfig)
-    checkpoint: Optional[str] = None  # weights of a whole model to start from
-    resume: Optional[str] = None  # auto (the latest unfinished run of this name) or a run folder
-    experiment: Any = None
+    model: StartSettings = field(default_factory=StartSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    sweep: SweepSettings = field(default_factory=SweepSettings)
+    checkpoint: str | None = None
+    resume: str | None = None
 
     def check(self) -> None:
         super().check()
         total, micro = self.schedule.batch_size, self.schedule.micro_batch
+        if total == MISSING:
+            return
         share, rest = divmod(total, self.ranks or 1)
         if rest or not share:
             raise ConfigError(
@@ -104,23 +179,89 @@ class TrainConfig(SharedConfig):
             )
 
 
+@dataclass
+class EvaluateConfig(SharedConfig):
+    """`evaluate`.
+
+    Attributes:
+        name: folder of the evaluations below output_dir
+        checkpoint: a weights file, a run folder, or zoo:NAME; model, dataset and test settings follow from it
+        split: train, val or test
+        evaluation: what is evaluated and what comes of it
+    """
+
+    UNREAD = (
+        *_unread("dataset", DatasetSettings, but=(*_DATA, "test")),
+        *_unread("model", ModelSettings, but=("name", "ham.rank")),
+    )
+
+    name: str = MISSING
+    checkpoint: str = MISSING
+    split: str = "val"
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+
+@dataclass
+class PredictConfig(CommonConfig):
+    """`predict`.
+
+    Attributes:
+        name: folder of the predictions below output_dir
+        input: an image, a folder of images, or a pattern like 'photos/*.jpg'
+        checkpoint: a weights file, a run folder, or zoo:NAME; model, classes and test settings follow from it
+        alpha: strength of the colours of the overlay, 0 to 1
+    """
+
+    UNREAD = (
+        *_unread("dataset", DatasetSettings, but=("name", "root", "classes", "test")),
+        *_unread("model", ModelSettings, but=("name", "ham.rank")),
+        "workers",
+    )
+
+    name: str = "predict"
+    input: str = MISSING
+    checkpoint: str = MISSING
+    alpha: float = 0.55
+
+    def check(self) -> None:
+        super().check()
+        require(0 <= self.alpha <= 1, "alpha", self.alpha, "a number from 0 to 1")
+
+
 TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile")
 BENCHMARKS = ("train", "inference", "data", "start", "cold_start")
 
 
 @dataclass
 class BenchmarkConfig(SharedConfig):
-    """`python -m runners.benchmark`."""
+    """`benchmark`.
+
+    Attributes:
+        name: folder of the measurements below output_dir
+        what: train, inference, data, start, cold_start, or a list of them: what=[train,inference]
+        batch: images at a time; null: dataset.batch_size on a GPU, 2 on a CPU
+        num_classes: null: the dataset's
+        warmup: rounds that do not count
+        repeats: rounds that do
+        against: torch: the same network in PyTorch, in turns with ours
+        torch_settings: how PyTorch runs: eager, channels_last, tf32, bf16, compile; empty: what suits the device
+    """
+
+    UNREAD = (
+        *_unread("dataset", DatasetSettings, but=(*_DATA, *_AUGMENTATION, "batch_size")),
+        "dataset.val_images",
+        "dataset.split_files.val",
+        "dataset.split_files.test",
+    )
 
     name: str = MISSING
-    what: Any = field(default_factory=lambda: ["train", "inference"])  # one of BENCHMARKS, or a list of them
-    batch: Optional[int] = None  # images at a time; null: dataset.batch_size on a GPU, 2 on a CPU
-    crop: Optional[list[int]] = None  # height and width of the input; null: dataset.crop
-    num_classes: Optional[int] = None  # null: the dataset's
-    warmup: int = 3  # rounds that do not count
-    repeats: int = 20  # rounds that do
-    against: Optional[Rival] = None  # torch: the same network in PyTorch, in turns with ours
-    torch_settings: list[str] = field(default_factory=list)  # how PyTorch runs; empty: what suits the device
+    what: Any = field(default_factory=lambda: ["train", "inference"])
+    batch: int | None = None
+    num_classes: int | None = None
+    warmup: int = 3
+    repeats: int = 20
+    against: Rival | None = None
+    torch_settings: list[str] = field(default_factory=list)
 
     def check(self) -> None:
         super().check()
@@ -141,54 +282,69 @@ class BenchmarkConfig(SharedConfig):
         for key in ("batch", "num_classes"):
             value = getattr(self, key)
             require(value is None or value >= 1, key, value, "at least 1")
-        if self.crop is not None:
-            fits = len(self.crop) == 2 and min(self.crop) >= 32
-            require(fits, "crop", self.crop, "height and width of at least 32 pixels, as crop=[512,512]")
-            self.dataset.crop = self.crop
+        crop = self.dataset.crop
+        require(min(crop) >= 32, "dataset.crop", list(crop), "height and width of at least 32 pixels, as [512,512]")
 
 
 @dataclass
 class PrepareConfig:
-    """`python -m runners.prepare`."""
+    """`prepare`.
 
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    workers: int = 4  # threads that convert labels
-    overwrite: bool = False  # convert again what is there already
+    Attributes:
+        dataset: cityscapes or ade, and where it lies
+        workers: threads that convert labels
+        overwrite: convert again what is there already
+    """
 
-    def check(self) -> None:
+    UNREAD: ClassVar[tuple[str, ...]] = _unread("dataset", DatasetSettings, but=("name", "root"))
+
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    workers: int = 4
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", self.workers, "at least 1")
 
 
 @dataclass
-class InspectedDataset(DatasetConfig):
-    """The dataset group, which may be left out."""
+class InspectedDataset(DatasetSettings):
+    """The dataset to look at, which may be left out."""
 
     name: str = "none"
-    crop: list[int] = field(default_factory=lambda: [512, 512])
-    scale: list[int] = field(default_factory=lambda: [2048, 512])
 
-    def check(self) -> None:
-        super().check()
+    def __post_init__(self) -> None:
         if self.name == "none" and self.root is not None:
             raise ConfigError(f"dataset.root={self.root} lacks its dataset: add dataset=folder, ade, …")
+        super().__post_init__()
 
 
 @dataclass
 class DoctorConfig:
-    """`python -m runners.doctor`."""
+    """`doctor`.
+
+    Attributes:
+        dataset: the dataset to look at; none by default
+        device: auto, cpu or cuda
+        output_dir: folder of future runs
+        trial: let Jittor compile and run something
+        max_images: look at so many of each split, spread evenly; null: at all
+        workers: threads that read images
+    """
+
+    UNREAD: ClassVar[tuple[str, ...]] = _unread("dataset", DatasetSettings, but=_DATA)
 
     dataset: InspectedDataset = field(default_factory=InspectedDataset)
     device: Device = Device.auto
     output_dir: str = "outputs"
-    trial: bool = True  # let Jittor compile and run something
-    max_images: Optional[int] = None  # look at so many of each split, spread evenly; null: at all
-    workers: int = 4  # threads that read images
+    trial: bool = True
+    max_images: int | None = None
+    workers: int = 4
 
-    warm: bool = False  # compile ahead what warm_model needs, instead of looking around
+    warm: bool = False
     warm_model: str = "tiny"
-    warm_crop: list[int] = field(default_factory=lambda: [512, 512])  # height, width
+    warm_crop: list[int] = field(default_factory=lambda: [512, 512])
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         get_variant(self.warm_model)
         require(
             len(self.warm_crop) == 2 and min(self.warm_crop) >= 32, "warm_crop", self.warm_crop, "two of at least 32"
@@ -200,41 +356,68 @@ class DoctorConfig:
 
 @dataclass
 class ExpectedModel:
-    """The model group, of which converting needs the name alone."""
+    """The network that a file must hold.
 
-    name: Optional[str] = None  # null: the file tells
-    pretrained: Optional[str] = None
-    paper: dict[str, PaperFigures] = field(default_factory=dict)
+    Attributes:
+        name: tiny, small, base or large; null: the file tells
+    """
 
-    def check(self) -> None:
+    name: str | None = None
+
+    def __post_init__(self) -> None:
         if self.name is not None:
             get_variant(self.name)
 
 
 @dataclass
 class ConvertConfig:
-    """`python -m runners.convert`."""
+    """`convert`.
 
-    input: str = MISSING  # a weights file, a run folder, or zoo:NAME
-    output: str = MISSING  # .safetensors, .pkl or .pth
-    spelling: Spelling = Spelling.official
+    Attributes:
+        input: a weights file, a run folder, or zoo:NAME
+        output: .safetensors (ours), .pkl (jittor.load, JSeg) or .pth (torch.load, mmcv); the suffix decides
+        key_format: names of the tensors: official, or mmseg as mmsegmentation has them (.pth, .pkl)
+        model: insist on this size
+        num_classes: insist on this number; null: the file tells
+    """
+
+    UNREAD: ClassVar[tuple[str, ...]] = ()
+
+    input: str = MISSING
+    output: str = MISSING
+    key_format: KeyFormat = KeyFormat.official
     model: ExpectedModel = field(default_factory=ExpectedModel)
-    num_classes: Optional[int] = None  # insist on this number; null: the file tells
+    num_classes: int | None = None
 
 
 @dataclass
 class ProfileConfig:
-    """`python -m runners.profile`."""
+    """`profile`.
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    height: Optional[int] = None  # pixels; null: those of dataset.profile_size
-    width: Optional[int] = None
-    num_classes: Optional[int] = None  # null: the dataset's
-    depth: int = 0  # levels of modules to list
+    Attributes:
+        model: the network to count
+        dataset: tells the number of classes and the size of the image
+        height: pixels; null: that of dataset.flops_size
+        width: pixels; null: that of dataset.flops_size
+        num_classes: null: the dataset's
+        depth: levels of modules to list
+        format: table, markdown or json (integers)
+    """
+
+    UNREAD: ClassVar[tuple[str, ...]] = (
+        *_unread("dataset", DatasetSettings, but=("name", "classes", "flops_size")),
+        *_unread("model", ModelSettings, but=("name", "ham.rank")),
+    )
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    height: int | None = None
+    width: int | None = None
+    num_classes: int | None = None
+    depth: int = 0
     format: CountFormat = CountFormat.table
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         require(self.depth >= 0, "depth", self.depth, "a number of levels, 0 for none")
         for key in ("height", "width", "num_classes"):
             value = getattr(self, key)
@@ -243,40 +426,36 @@ class ProfileConfig:
 
 @dataclass
 class ReportConfig:
-    """`python -m runners.report FOLDER` or `python -m runners.report compare A B`."""
+    """`report FOLDER` or `report compare A B`.
 
-    path: Optional[str] = None  # a sweep's folder, or any folder with runs below it
-    output: Optional[str] = None  # where the page goes; null: PATH/report
-    compare: list[str] = field(default_factory=list)  # two folders of evaluations
-    draws: int = 5000  # bootstrap draws of a comparison
-    dashboard: Optional[str] = None  # ENTITY/PROJECT of W&B: publish the dashboard there
+    Attributes:
+        path: a sweep's folder, or any folder with runs below it
+        output: where the page goes; null: PATH/report
+        compare: two folders of evaluations
+        bootstrap_samples: of a comparison
+        dashboard: ENTITY/PROJECT of W&B: publish the dashboard there
+    """
 
-    def check(self) -> None:
-        require(self.draws >= 1, "draws", self.draws, "at least 1")
+    UNREAD: ClassVar[tuple[str, ...]] = ()
+
+    path: str | None = None
+    output: str | None = None
+    compare: list[str] = field(default_factory=list)
+    bootstrap_samples: int = 5000
+    dashboard: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.bootstrap_samples >= 1, "bootstrap_samples", self.bootstrap_samples, "at least 1")
 
 
-@dataclass
-class EvaluateConfig(SharedConfig):
-    name: str = MISSING
-    checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
-    mode: Mode = Mode.ss  # single scale, or multi-scale and flip
-    split: str = "val"
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-
-
-@dataclass
-class PredictConfig(CommonConfig):
-    name: str = "predict"
-    input: str = MISSING  # an image, a folder of images, or a pattern like 'photos/*.jpg'
-    checkpoint: str = MISSING  # a weights file, a run folder, or zoo:NAME
-    mode: Mode = Mode.ss
-    test_mode: Optional[TestMode] = None  # null: as the checkpoint was tested
-    scale: Optional[list[int]] = None  # long and short side limits; null: as the checkpoint was tested
-    alpha: float = 0.55  # strength of the colours of the overlay, 0 to 1
-
-    def check(self) -> None:
-        super().check()
-        require(0 <= self.alpha <= 1, "alpha", self.alpha, "a number from 0 to 1")
-        if self.scale is not None:
-            fits = len(self.scale) == 2 and min(self.scale) > 0
-            require(fits, "scale", self.scale, "two positive numbers")
+VERBS: dict[str, type[Any]] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "profile": ProfileConfig,
+    "benchmark": BenchmarkConfig,
+    "report": ReportConfig,
+    "doctor": DoctorConfig,
+    "prepare": PrepareConfig,
+    "convert": ConvertConfig,
+}

@@ -16,6 +16,7 @@ from segnext.benchmark.results import Row
 from segnext.benchmark.torch_process import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch, seconds_to_first_step
 from segnext.distributed.communicator import Communicator
+from segnext.models.settings import ModelSettings
 
 __all__ = ["InStep", "Scaling", "Session", "contestants", "scaling"]
 
@@ -28,7 +29,7 @@ class Session:
     """What is measured, and what was measured so far.
 
     Attributes:
-        model: tiny, small, base or large.
+        model: the network.
         batch, crop: images at a time, and their (height, width).
         precision: ours; PyTorch's is in its settings.
         rounds: (warm-up, repeats).
@@ -38,11 +39,10 @@ class Session:
         rows, operators, versions, scaling: results; operators and scaling by workload.
     """
 
-    model: str
+    model: ModelSettings
     num_classes: int
     batch: int
     crop: tuple[int, int]
-    nmf_rank: int | None
     precision: str
     rounds: tuple[int, int]
     torch_settings: Sequence[str]
@@ -58,7 +58,7 @@ class Session:
         from segnext.models.segnext import create_model
         from segnext.training.optimizer import AdamW, parameter_groups
 
-        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank, precision=self.precision)
+        model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         parameters = model.parameters_to_train()
         groups = parameter_groups(parameters)
         images, labels = random_batch(self.batch, self.crop, self.num_classes)
@@ -70,7 +70,7 @@ class Session:
         """Labels at full resolution of random images, evaluation mode."""
         from segnext.models.segnext import create_model
 
-        model = create_model(self.model, num_classes=self.num_classes, nmf_rank=self.nmf_rank, precision=self.precision)
+        model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
         self._network("inference", Inference(model, images), [])
 
@@ -83,7 +83,7 @@ class Session:
         what = "cold_start" if cold else "start"
         self.progress(what, 0, 1)
         seconds = seconds_to_first_step(
-            self.model,
+            self.model.name,
             num_classes=self.num_classes,
             batch=self.batch,
             crop=self.crop,
@@ -103,7 +103,7 @@ class Session:
                 self.versions |= twin.prepare(
                     what=what,
                     setting=setting,
-                    model=self.model,
+                    model=self.model.name,
                     num_classes=self.num_classes,
                     batch=self.batch,
                     crop=self.crop,
@@ -149,11 +149,11 @@ class Session:
     def _macs(self, what: str) -> int:
         """Of one call. A backward pass costs two forward passes: gradients of the inputs and of the weights."""
         counted = complexity(
-            self.model,
+            self.model.name,
             num_classes=self.num_classes,
             height=self.crop[0],
             width=self.crop[1],
-            nmf_rank=self.nmf_rank,
+            nmf_rank=self.model.nmf_rank,
             nmf_steps=6 if what == "train" else 7,
         )
         return int((3 if what == "train" else 1) * self.batch * counted.macs)

@@ -7,8 +7,6 @@ and pixels are RGB, which yields the same values as the reference's BGR. Every p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,7 @@ import numpy.typing as npt
 from segnext.data.classes import IGNORE_LABEL
 from segnext.data.datasets import Sample
 from segnext.data.resize import keep_ratio_size, resize_image, resize_label
-from segnext.errors import ConfigError
+from segnext.data.settings import AugmentationSettings
 
 __all__ = ["MEAN", "STD", "TrainingTransform", "distort_colours", "normalize", "random_crop_offset"]
 
@@ -45,33 +43,16 @@ def normalize(image: UInt8, out: Float32 | None = None) -> Float32:
     return out
 
 
-@dataclass(frozen=True)
 class TrainingTransform:
-    """Turns a sample into a training pair of fixed size; reference: §3.2 of the official configurations.
+    """Turns a sample into a training pair of the size ``settings.crop`` (§3.2 of the official configurations)."""
 
-    Attributes:
-        crop: (height, width) of the result in pixels.
-        scale: (long side, short side) which an image fits at ratio 1, in pixels; shape is kept.
-        ratio_range: the drawn ratio multiplies ``scale``.
-        cat_max_ratio: up to ten crops are drawn until no class fills this share of the labelled pixels, or more;
-            the eleventh is taken as it comes. 1 switches the check off.
-        flip_probability: of a horizontal flip.
-        photometric: whether brightness, contrast, saturation and hue are shifted.
-    """
+    def __init__(self, settings: AugmentationSettings) -> None:
+        self.settings = settings
 
-    crop: tuple[int, int]
-    scale: tuple[int, int]
-    ratio_range: tuple[float, float] = (0.5, 2.0)
-    cat_max_ratio: float = 0.75
-    flip_probability: float = 0.5
-    photometric: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.crop) < 1 or min(self.scale) < 1:
-            raise ConfigError(f"crop {self.crop} and scale {self.scale} must be at least 1 pixel on each side")
-        low, high = self.ratio_range
-        if not 0 < low <= high:
-            raise ConfigError(f"ratio_range {self.ratio_range} must be two positive numbers, the smaller first")
+    @property
+    def crop(self) -> tuple[int, int]:
+        """(height, width) of the result in pixels."""
+        return self.settings.crop
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> tuple[Float32, UInt8]:
         """Returns the image (3, h, w) float32 normalised and the label (h, w) uint8, with (h, w) = ``crop``."""
@@ -83,19 +64,19 @@ class TrainingTransform:
     def write(self, sample: Sample, rng: np.random.Generator, out_image: Float32, out_label: UInt8) -> None:
         """As calling it, but into the arrays given (those of a batch in shared memory, for instance)."""
         image, label = sample
-        low, high = self.ratio_range
+        low, high = self.settings.ratio_range
         ratio = rng.random() * (high - low) + low
-        long, short = self.scale
+        long, short = self.settings.scale
         size = keep_ratio_size(label.shape[0], label.shape[1], (max(int(long * ratio), 1), max(int(short * ratio), 1)))
         image, label = resize_image(image, size), resize_label(label, size)
 
-        y, x = random_crop_offset(label, self.crop, self.cat_max_ratio, rng)
+        y, x = random_crop_offset(label, self.crop, self.settings.cat_max_ratio, rng)
         window = slice(y, y + self.crop[0]), slice(x, x + self.crop[1])
         image, label = image[window], label[window]
 
-        if rng.random() < self.flip_probability:
+        if rng.random() < self.settings.flip_probability:
             image, label = cv2.flip(image, 1), cv2.flip(label, 1)
-        if self.photometric:
+        if self.settings.photometric:
             image = distort_colours(image, rng)
 
         height, width = label.shape

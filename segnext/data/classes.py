@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from segnext.errors import DataError
+from segnext.data.settings import DatasetSettings
+from segnext.errors import ConfigError, DataError
 
 __all__ = [
     "ADE",
@@ -24,6 +25,7 @@ __all__ = [
     "SHAPES",
     "ClassTable",
     "distinct_palette",
+    "known_classes",
     "load_class_table",
 ]
 
@@ -215,3 +217,22 @@ def _seen_colours(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     gamma = np.where(gamma <= 0.0031308, gamma * 12.92, 1.055 * gamma ** (1 / 2.4) - 0.055)
     lab: npt.NDArray[np.float64] = np.asarray(cv2.cvtColor(gamma.astype(np.float32), cv2.COLOR_RGB2Lab), np.float64)
     return lab
+
+
+def known_classes(settings: DatasetSettings) -> ClassTable:
+    """The classes of a dataset without its files; those of ``folder`` are in its yaml file.
+
+    Raises:
+        ConfigError: the dataset does not tell its classes.
+    """
+    published = {table.name: table for table in (ADE, CITYSCAPES, CAMVID, SHAPES)}
+    if settings.name in published:
+        return published[settings.name]
+    inside = Path(settings.root or ".").expanduser() / (settings.classes or "classes.yaml")
+    if inside.is_file():
+        return load_class_table(inside)
+    if settings.classes is None:
+        raise ConfigError(
+            f"dataset={settings.name} does not tell its classes: give num_classes=K or dataset.classes=FILE"
+        )
+    return load_class_table(settings.classes)

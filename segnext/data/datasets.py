@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from segnext.data.classes import IGNORE_LABEL, ClassTable
 from segnext.data.reading import (
-    ReadingSettings,
     StoredLabel,
     decode_image,
     explain_value,
@@ -22,6 +21,7 @@ from segnext.data.reading import (
     to_uint8,
     turn,
 )
+from segnext.data.settings import ReadingSettings
 from segnext.errors import DataError
 
 __all__ = ["Dataset", "FileDataset", "FilePair", "Sample", "indices_by_colour", "reduce_zero"]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segnext.data.reading import ReadingSettings, read_stored_label
+from segnext.data.reading import read_stored_label
+from segnext.data.settings import ReadingSettings
 from segnext.errors import SegNeXtError
 from segnext.files import cache_home, strict_json, write_atomically
 

@@ -11,8 +11,6 @@ import io
 import logging
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,14 +20,13 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
-from segnext.errors import ConfigError, DataError
+from segnext.data.settings import Exif, ReadingSettings
+from segnext.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "Decoded",
-    "Exif",
     "Header",
-    "ReadingSettings",
     "StoredLabel",
     "decode_image",
     "label_turn",
@@ -54,43 +51,6 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError
 """What Pillow raises for damaged files."""
 
 _log = logging.getLogger(__name__)
-
-
-class Exif(Enum):
-    """What an image's EXIF orientation means for its label."""
-
-    auto = "auto"
-    """Decided by the label's own orientation and by size; refused where that leaves it open."""
-    image = "image"
-    """The label was drawn on the picture as viewers show it: only the image is turned."""
-    both = "both"
-    """The label was drawn on the pixels as stored: image and label are turned."""
-
-
-@dataclass(frozen=True)
-class ReadingSettings:
-    """How the files of a dataset are read.
-
-    Attributes:
-        label_map: stored label values and what each is taken for, such as {255: 1}; others stay.
-        exif: see `Exif`.
-        image_range: (low, high), the values of images with more than 8 bits that become 0 and 255.
-        max_megapixels: larger images and labels are refused, in 10⁶ pixels.
-    """
-
-    label_map: Mapping[int, int] = field(default_factory=dict)
-    exif: Exif = Exif.auto
-    image_range: tuple[float, float] | None = None
-    max_megapixels: float = 1000
-
-    def __post_init__(self) -> None:
-        for stored, meant in self.label_map.items():
-            if not 0 <= meant <= 255:
-                raise ConfigError(f"dataset.label_map={{{stored}: {meant}}}: labels are 0 to 254, and 255 for 'ignore'")
-        if self.image_range is not None and not self.image_range[0] < self.image_range[1]:
-            raise ConfigError(f"dataset.image_range={list(self.image_range)}: give two numbers, the smaller first")
-        if self.max_megapixels <= 0:
-            raise ConfigError(f"dataset.max_megapixels={self.max_megapixels} must be above 0")
 
 
 class Header(NamedTuple):

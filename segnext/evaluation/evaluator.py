@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.loader import EvaluationLoader
+from segnext.data.settings import InferenceSettings
 from segnext.distributed.communicator import Communicator
 from segnext.errors import DataError, SegNeXtError
 from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.boundary import BoundaryIoU
 from segnext.evaluation.inference import (
-    InferenceSettings,
     SegmentationModel,
     SegmentationPredictor,
     evaluation_mode,

@@ -22,24 +22,20 @@ from numpy.typing import NDArray
 
 from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
-from segnext.errors import ConfigError, WeightsError
+from segnext.data.settings import SMALLEST_INPUT, InferenceSettings, Windows
 from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.dense import DenseLogits, strips
-from segnext.weights.checkpoint import CheckpointInfo
 
 __all__ = [
-    "MULTI_SCALE_RATIOS",
-    "InferenceSettings",
     "SegmentationModel",
     "SegmentationPredictor",
     "bases_seed",
     "evaluation_mode",
+    "input_size",
+    "resize_for_test",
     "window_boxes",
+    "window_places",
 ]
-
-MULTI_SCALE_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-_CHECKPOINT_FIELDS = ("test_mode", "scale", "size_divisor", "crop", "stride")  # of the dataset, not of the run
-_SMALLEST_INPUT = 32  # pixels: one cell of the last backbone stage
 
 
 class SegmentationModel(Protocol):
@@ -60,100 +56,40 @@ class SegmentationModel(Protocol):
     def is_training(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class InferenceSettings:
-    """How an image is shown to the model. The default is the official ADE20K test.
+def input_size(settings: InferenceSettings, height: int, width: int, ratio: float) -> tuple[int, int]:
+    """(height, width) at which an image of that size enters the network, at least 32 a side."""
+    return _sizes(settings, height, width, ratio)[1]
 
-    Attributes:
-        mode: ``ss`` single scale, ``ms`` multi-scale and flip (12 passes).
-        test_mode: ``whole`` image at once, or ``slide`` a window over it.
-        scale: (long, short) side the image is fitted into, keeping its shape; None keeps its size.
-        size_divisor: both sides are then stretched up to a multiple of this; 1: not.
-        crop, stride: (height, width) of the sliding window and of its steps, in pixels.
-        window_batch: inputs of equal size (windows, flips, images) that run through the model together.
-        ratios, flip: what ``ms`` averages over.
+
+def resize_for_test(image: NDArray[np.uint8], settings: InferenceSettings, ratio: float) -> NDArray[np.uint8]:
+    """The image (H, W, 3) uint8 as it enters the network, resized twice as in the official test.
+
+    First to fit ``scale``, in 8 bits, then this to a multiple of ``size_divisor``.
     """
+    fitted, final = _sizes(settings, image.shape[0], image.shape[1], ratio)
+    return resize_image(resize_image(image, fitted), final)
 
-    mode: str = "ss"
-    test_mode: str = "whole"
-    scale: tuple[int, int] | None = (2048, 512)
-    size_divisor: int = 32
-    crop: tuple[int, int] = (1024, 1024)
-    stride: tuple[int, int] = (768, 768)
-    window_batch: int = 4
-    ratios: tuple[float, ...] = MULTI_SCALE_RATIOS
-    flip: bool = True
 
-    def __post_init__(self) -> None:
-        if self.mode not in ("ss", "ms"):
-            raise ConfigError(f"mode={self.mode}: choose ss (single scale) or ms (multi-scale and flip)")
-        if self.test_mode not in ("whole", "slide"):
-            raise ConfigError(f"test_mode={self.test_mode}: choose whole or slide")
-        if self.size_divisor < 1:
-            raise ConfigError(f"size_divisor={self.size_divisor}: give at least 1, which changes no size")
-        for crop, stride in zip(self.crop, self.stride, strict=True):
-            if crop < _SMALLEST_INPUT or not 0 < stride <= crop:
-                raise ConfigError(
-                    f"crop={self.crop} stride={self.stride}: the sliding window needs at least {_SMALLEST_INPUT} "
-                    "pixels a side and steps from 1 pixel to its own size"
-                )
-        if self.window_batch < 1:
-            raise ConfigError(f"window_batch={self.window_batch}: at least 1 input must run at a time")
-        if self.mode == "ms" and (not self.ratios or min(self.ratios) <= 0):
-            raise ConfigError(f"ratios={self.ratios}: multi-scale needs at least one positive ratio")
+def _sizes(
+    settings: InferenceSettings, height: int, width: int, ratio: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(height, width) after the first and after the second resize."""
+    if settings.scale is None:
+        fitted = max(int(height * ratio + 0.5), 1), max(int(width * ratio + 0.5), 1)
+    else:
+        long, short = settings.scale
+        fitted = keep_ratio_size(height, width, (int(long * ratio), int(short * ratio)))
+    final = resize_to_multiple_size(*fitted, settings.size_divisor)
+    return fitted, (max(final[0], SMALLEST_INPUT), max(final[1], SMALLEST_INPUT))
 
-    @classmethod
-    def of_checkpoint(cls, info: CheckpointInfo) -> InferenceSettings:
-        """The single-scale test that a checkpoint was made for.
 
-        Raises:
-            WeightsError: the checkpoint's description lacks a setting.
-        """
-        try:
-            return cls(**{name: info.test[name] for name in _CHECKPOINT_FIELDS})
-        except KeyError as error:
-            raise WeightsError(f"the checkpoint does not say how it is tested ({error}): name the dataset") from error
-
-    def for_checkpoint(self) -> dict[str, Any]:
-        """What a checkpoint trained for this test keeps of it."""
-        return {name: getattr(self, name) for name in _CHECKPOINT_FIELDS}
-
-    @property
-    def passes(self) -> tuple[tuple[float, bool], ...]:
-        """(ratio, flipped) of every pass: scale-major, unflipped first."""
-        if self.mode == "ss":
-            return ((1.0, False),)
-        flips = (False, True) if self.flip else (False,)
-        return tuple((ratio, flip) for ratio in self.ratios for flip in flips)
-
-    def input_size(self, height: int, width: int, ratio: float) -> tuple[int, int]:
-        """(height, width) at which an image of that size enters the network, at least 32 a side."""
-        return self._sizes(height, width, ratio)[1]
-
-    def resize(self, image: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
-        """The image (H, W, 3) uint8 as it enters the network, resized twice as in the official test.
-
-        First to fit ``scale``, in 8 bits, then this to a multiple of ``size_divisor``.
-        """
-        fitted, final = self._sizes(image.shape[0], image.shape[1], ratio)
-        return resize_image(resize_image(image, fitted), final)
-
-    def _sizes(self, height: int, width: int, ratio: float) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(height, width) after the first and after the second resize."""
-        if self.scale is None:
-            fitted = max(int(height * ratio + 0.5), 1), max(int(width * ratio + 0.5), 1)
-        else:
-            fitted = keep_ratio_size(height, width, (int(self.scale[0] * ratio), int(self.scale[1] * ratio)))
-        final = resize_to_multiple_size(*fitted, self.size_divisor)
-        return fitted, (max(final[0], _SMALLEST_INPUT), max(final[1], _SMALLEST_INPUT))
-
-    def windows(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
-        """(top, bottom, left, right) of every window over an input of that size, row by row."""
-        if self.test_mode == "whole":
-            return [(0, height, 0, width)]
-        rows = window_boxes(height, window=self.crop[0], stride=self.stride[0])
-        columns = window_boxes(width, window=self.crop[1], stride=self.stride[1])
-        return [(top, bottom, left, right) for top, bottom in rows for left, right in columns]
+def window_places(settings: InferenceSettings, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """(top, bottom, left, right) of every window over an input of that size, row by row."""
+    if settings.windows == Windows.whole:
+        return [(0, height, 0, width)]
+    rows = window_boxes(height, window=settings.crop[0], stride=settings.stride[0])
+    columns = window_boxes(width, window=settings.crop[1], stride=settings.stride[1])
+    return [(top, bottom, left, right) for top, bottom in rows for left, right in columns]
 
 
 def window_boxes(length: int, *, window: int, stride: int) -> list[tuple[int, int]]:
@@ -250,10 +186,10 @@ class SegmentationPredictor:
         waiting: dict[tuple[int, ...], list[_Crop]] = defaultdict(list)
         for pass_number, (ratio, flipped) in enumerate(settings.passes):
             for image, name, passes in zip(images, names, result, strict=True):
-                view = settings.resize(image, ratio)
+                view = resize_for_test(image, settings, ratio)
                 height, width = view.shape[:2]
                 view = view[:, ::-1] if flipped else view
-                boxes = settings.windows(height, width)
+                boxes = window_places(settings, height, width)
                 top, bottom, left, right = boxes[0]
                 target = DenseLogits(height, width, (bottom - top, right - left), flipped, arrays=self._arrays)
                 passes.append(target)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.classes import ClassTable
 from segnext.data.reading import IMAGE_SUFFIXES
+from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, DataError, WeightsError
-from segnext.evaluation.inference import InferenceSettings, SegmentationModel, SegmentationPredictor
-from segnext.models.segnext import create_model
-from segnext.weights.checkpoint import open_checkpoint
-from segnext.weights.loading import load_weights
+from segnext.evaluation.inference import SegmentationModel, SegmentationPredictor
+from segnext.models.precision import Precision
+from segnext.models.settings import ModelSettings
+from segnext.weights.trained import load_trained
 
 __all__ = ["Segmenter", "find_images", "result_names"]
 
@@ -58,24 +59,22 @@ class Segmenter:
         cls,
         path: str | Path,
         *,
-        model: str | None = None,
+        model: ModelSettings | str | None = None,
         classes: ClassTable | None = None,
         settings: InferenceSettings | None = None,
-        mode: str | None = None,
-        nmf_rank: int | None = None,
+        tta: bool | None = None,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: Precision | str = Precision.fp32,
         seed: int = 0,
     ) -> Segmenter:
         """Loads a weights file, the best checkpoint of a run folder, or a published one (``zoo:tiny_ade``).
 
         Args:
             path: our checkpoints and the zoo's are known; of a foreign file ``model`` and ``classes`` must be named.
-            model: tiny, small, base or large.
+            model: tiny, small, base or large, or the network's settings.
             classes: names and colours of the classes, for example ``segnext.data.classes.ADE``.
             settings: how images are shown to the model; the checkpoint's own, else the ADE20K test, by default.
-            mode: ``ss`` or ``ms``, overrides that of the settings.
-            nmf_rank: number of NMF bases; the checkpoint's own, else that of the model size, by default.
+            tta: test-time augmentation (multi-scale and flip), overrides that of the settings.
             device: ``auto``, ``cpu`` or ``cuda``.
             precision: fp32, tf32, bf16 or fp16, of the convolutions.
             seed: of the random bases.
@@ -83,19 +82,14 @@ class Segmenter:
         Raises:
             WeightsError: the file is missing, damaged, does not fit the model, or model or classes are unknown.
         """
-        file, info = open_checkpoint(path)
-        if info is not None:
-            model, classes = model or info.model, classes or info.classes
-            settings, nmf_rank = settings or InferenceSettings.of_checkpoint(info), nmf_rank or info.nmf_rank
-        if model is None or classes is None:
-            raise WeightsError(
-                f"{file} does not say what it was trained as: name model (tiny, small, base, large) and classes"
-            )
+        trained = load_trained(path, settings=model, num_classes=len(classes) if classes is not None else None)
+        classes = classes or (trained.info.classes if trained.info is not None else None)
+        if classes is None:
+            raise WeightsError(f"{trained.path} does not say which classes it knows: name classes")
+        settings = settings or (trained.info.test if trained.info is not None else InferenceSettings())
         backend.start(device)
-        network = create_model(model, num_classes=len(classes), nmf_rank=nmf_rank, precision=precision)
-        load_weights(network, file)
-        settings = settings or InferenceSettings()
-        return cls(network, classes, settings=replace(settings, mode=mode) if mode else settings, seed=seed)
+        network = trained.build(precision=precision, seed=seed)
+        return cls(network, classes, settings=settings if tta is None else replace(settings, tta=tta), seed=seed)
 
     def predict(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Labels (H, W) int32 of an image: (H, W, 3) uint8 RGB, or grey (H, W), or RGBA (alpha is dropped)."""

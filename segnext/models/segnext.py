@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from segnext import backend
 from segnext.backend import Module, Var
@@ -14,7 +15,8 @@ from segnext.models.layers import BUFFERS
 from segnext.models.mscan import MSCAN
 from segnext.models.noise import Noise, Seed
 from segnext.models.precision import Precision
-from segnext.models.variants import Variant, get_variant
+from segnext.models.settings import ModelSettings
+from segnext.models.variants import get_variant
 
 __all__ = ["SegNeXt", "create_model"]
 
@@ -22,27 +24,23 @@ __all__ = ["SegNeXt", "create_model"]
 class SegNeXt(Module):
     """Maps normalised images (B,3,H,W) float32 to logits (B, num_classes, ⌈H/8⌉, ⌈W/8⌉)."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        *,
-        num_classes: int,
-        drop_path: float,
-        dropout: float,
-        nmf_rank: int,
-        nmf_gradient: str,
-        checkpointing: bool,
-    ) -> None:
+    def __init__(self, settings: ModelSettings, *, num_classes: int) -> None:
+        variant = get_variant(settings.name)
         self.num_classes = num_classes
         self._noise = Noise()
-        self.backbone = MSCAN(variant, drop_path=drop_path, noise=self._noise, checkpointing=checkpointing)
+        self.backbone = MSCAN(
+            variant,
+            drop_path=variant.drop_path if settings.drop_path is None else settings.drop_path,
+            noise=self._noise,
+            checkpointing=settings.gradient_checkpointing,
+        )
         self.decode_head = LightHamHead(
             variant.embed_dims[1:],
             variant.decoder_channels,
             num_classes=num_classes,
-            nmf_rank=nmf_rank,
-            nmf_gradient=nmf_gradient,
-            dropout=dropout,
+            nmf_rank=settings.nmf_rank,
+            nmf_gradient=settings.ham.gradient,
+            dropout=settings.dropout,
             noise=self._noise,
         )
 
@@ -64,45 +62,29 @@ class SegNeXt(Module):
 
 
 def create_model(
-    name: str,
+    settings: ModelSettings | str,
     *,
     num_classes: int,
-    drop_path: float | None = None,
-    dropout: float = 0.1,
-    nmf_rank: int | None = None,
-    nmf_gradient: str = "full",
-    precision: str = "fp32",
-    gradient_checkpointing: bool = False,
+    precision: Precision | str = Precision.fp32,
     seed: int = 0,
+    **changes: Any,
 ) -> SegNeXt:
     """Builds a SegNeXt with freshly drawn weights, in training mode.
 
     Args:
-        name: tiny, small, base or large.
+        settings: of the network, or its name: tiny, small, base or large.
         num_classes: channels of the logits.
-        drop_path: rate of the last block, 0 ≤ rate < 1; None takes the published one of this size.
-        dropout: probability of dropping a channel before the classifier.
-        nmf_rank: number of NMF bases; None takes the published one of this size.
-        nmf_gradient: ``full`` or ``one_step``, see NMF2D.
         precision: fp32, tf32, bf16 or fp16, see Precision; tf32 holds for the whole process.
-        gradient_checkpointing: the blocks of the backbone keep only their input and are computed again in the backward
-            pass: the same figures for less memory and up to a third more time.
         seed: of the initial weights.
+        changes: with a name, the settings that differ from the default, for example ``drop_path=0.2``.
 
     Raises:
-        ConfigError: unknown ``name``, ``nmf_gradient`` or ``precision``.
+        ConfigError: an unknown name or precision, or a setting out of range.
     """
     chosen = _precision(precision)
-    variant = get_variant(name)
-    model = SegNeXt(
-        variant,
-        num_classes=num_classes,
-        drop_path=variant.drop_path if drop_path is None else drop_path,
-        dropout=dropout,
-        nmf_rank=nmf_rank or variant.nmf_rank,
-        nmf_gradient=nmf_gradient,
-        checkpointing=gradient_checkpointing,
-    )
+    if isinstance(settings, str):
+        settings = ModelSettings(settings, **changes)
+    model = SegNeXt(settings, num_classes=num_classes)
     for tensor_name, var in model.tensors().items():
         value = initial_value(tensor_name, tuple(var.shape), seed=seed)
         if value is not None:
@@ -115,7 +97,7 @@ def create_model(
     return model
 
 
-def _precision(name: str) -> Precision:
+def _precision(name: Precision | str) -> Precision:
     try:
         return Precision(name)
     except ValueError:

@@ -13,6 +13,7 @@ import numpy as np
 
 from segnext.errors import ConfigError
 from segnext.files import read_json
+from segnext.models.published import Published, published
 from segnext.tracking.events import Event, read_events, series
 from segnext.tracking.run_folder import RunFolder
 
@@ -145,7 +146,7 @@ def _read(folder: RunFolder, root: Path, evaluations: Sequence[Mapping[str, Any]
         images_per_second=float(np.nanmedian(rates)) if np.isfinite(rates).any() else math.nan,
         peak_memory=float(np.nanmax(memory)) if np.isfinite(memory).any() else _number(metrics.get("peak_memory_gib")),
         url=_url(folder),
-        paper=_paper(_get(config, "model", "paper", str(dataset))),
+        paper=_paper(published(model, dataset)),
         config=config,
         events=events,
     )
@@ -190,11 +191,10 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and abs(value) < 2**63 else None
 
 
-def _paper(figures: Any) -> Paper | None:
-    try:
-        return Paper(float(figures["mIoU_ss"]) / 100, float(figures["mIoU_ms"]) / 100, float(figures["flops_G"]) * 1e9)
-    except (KeyError, TypeError, ValueError, OverflowError):
+def _paper(results: Published | None) -> Paper | None:
+    if results is None:
         return None
+    return Paper(results.mIoU_ss / 100, results.mIoU_ms / 100, results.flops_G * 1e9)
 
 
 def _url(folder: RunFolder) -> str | None:

@@ -233,7 +233,7 @@ def register(verb: str, check: Callable[[DictConfig], dict[str, Any]]) -> None:
     Args:
         verb: the runner whose `-m` commands are launched.
         check: checks a composed configuration (without ``hydra``) and tells what the sweep must know of the job:
-            model, nmf_rank, dataset, num_classes, profile_size, crop, iterations, batch_size, device, ranks, the
+            model, nmf_rank, dataset, num_classes, flops_size, crop, iterations, batch_size, device, ranks, the
             W&B ``group``, and what its data lack here, or None (``lacks``). Raises ConfigError where it is wrong.
     """
     SweepLauncher.verb, SweepLauncher.check = verb, staticmethod(check)

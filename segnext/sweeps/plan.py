@@ -82,7 +82,7 @@ def gather_experience(output_dir: Path) -> dict[tuple[Any, ...], Experience]:
 def print_plan(jobs: Sequence[Job], *, output_dir: Path, console: Console) -> None:
     """Prints the jobs; runs and writes nothing.
 
-    A job's ``settings`` hold model, num_classes, profile_size (height, width), nmf_rank, iterations, batch_size, crop
+    A job's ``settings`` hold model, num_classes, flops_size (height, width), nmf_rank, iterations, batch_size, crop
     and device.
     """
     experience = gather_experience(output_dir)
@@ -94,7 +94,7 @@ def print_plan(jobs: Sequence[Job], *, output_dir: Path, console: Console) -> No
     seconds: list[float | None] = []
     for job in jobs:
         settings = job.settings
-        height, width = settings["profile_size"]
+        height, width = settings["flops_size"]
         cost = complexity(
             settings["model"],
             num_classes=settings["num_classes"],

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from segnext.errors import ConfigError, require
 
 __all__ = ["OnFailure", "SweepSettings", "parse_slots"]
 
-# ruff: noqa: UP045 - OmegaConf reads these annotations at run time and knows Optional, not "| None"
-
 
 @dataclass
 class SweepSettings:
-    """How the jobs of `-m` are run."""
+    """How the jobs of `-m` are run.
 
-    name: Optional[str] = None  # folder below <output_dir>/sweeps; null: follows from the command's choices
-    slots: Any = "auto"  # jobs at a time; auto: one per GPU, one without a GPU
-    on_failure: str = "continue"  # continue, stop or retry:N
-    dry_run: bool = False  # list the jobs and run nothing
-    grace: float = 2.5  # seconds that a stopped job has to save before it is killed
-    prune: Optional[str] = None  # stop a job below this curve: a run folder, or best (the best finished job so far)
-    prune_margin: float = 0.05  # by this much mIoU, a fraction
+    Attributes:
+        name: folder below <output_dir>/sweeps; null: follows from the command's choices
+        slots: jobs at a time; auto: one per GPU, one without a GPU
+        on_failure: continue, stop or retry:N
+        dry_run: list the jobs and run nothing
+        grace: seconds that a stopped job has to save before it is killed
+        prune: stop a job below this curve: a run folder, or best (the best finished job so far)
+        prune_margin: by this much mIoU, a fraction
+    """
 
-    def check(self) -> None:
-        """Raises ConfigError: a value is out of its range."""
+    name: str | None = None
+    slots: Any = "auto"
+    on_failure: str = "continue"
+    dry_run: bool = False
+    grace: float = 2.5
+    prune: str | None = None
+    prune_margin: float = 0.05
+
+    def __post_init__(self) -> None:
         parse_slots(self.slots)
         OnFailure.parse(self.on_failure)
         require(self.grace >= 0, "sweep.grace", self.grace, "at least 0")

@@ -111,7 +111,6 @@ def read_sweep(verb: str, master: DictConfig) -> Sweep:
             swept.add(key)
     settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SweepSettings), master.sweep))
     assert isinstance(settings, SweepSettings)
-    settings.check()
     output_dir = Path(master.output_dir).absolute()
     name = settings.name or sweep_name(given, swept)
     return Sweep(

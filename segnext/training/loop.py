@@ -13,9 +13,9 @@ from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import LossScale, segmentation_loss
-from segnext.training.lr_schedule import Intervals
 from segnext.training.meters import LossMeter, MemoryMeter, out_of_memory_explained
 from segnext.training.optimizer import AdamW
+from segnext.training.schedule import ScheduleSettings
 
 __all__ = ["train"]
 
@@ -38,13 +38,11 @@ def train(
     optimizer: AdamW,
     batches: Iterable[Batch],
     *,
-    learning_rate: Callable[[int], float],
+    schedule: ScheduleSettings,
     seed: int,
-    intervals: Intervals,
     log: Callable[[int, Mapping[str, float]], None],
     evaluate: Callable[[int, Callable[[], None]], None],
     save: Callable[[int], None],
-    micro_batch: int | None = None,
     communicator: Communicator | None = None,
     loss_scale: LossScale | None = None,
     losses: LossMeter | None = None,
@@ -52,12 +50,11 @@ def train(
     """Trains ``model`` on ``batches`` to their end, in step with the other ranks of ``communicator``.
 
     Args:
-        learning_rate: base rate of a 0-based iteration.
+        schedule: learning rate, micro-batch, and how often something happens.
         seed: drop path, dropout and bases of an image follow from (seed, iteration, index of the image).
         log, save: called with the number of iterations done; ``save`` always before ``evaluate``.
         evaluate: called with the number of iterations done and a function to call now and then: it raises Interrupted
             once a signal has come.
-        micro_batch: images per forward and backward pass; None takes a batch in one.
         communicator: the ranks, each of which has its own part of every batch; None trains in this process alone.
         loss_scale: for float16; a step whose gradients are not finite is left out.
         losses: gathers the losses between two records; given where it is part of what is saved.
@@ -73,10 +70,12 @@ def train(
     with StopSignals() as signals, out_of_memory_explained():
         for batch in batches:
             done = batch.iteration + 1
-            lr = learning_rate(batch.iteration)
+            lr = schedule.learning_rate(batch.iteration)
             factor = loss_scale.value if loss_scale else 1.0
-            loss = _forward_backward(model, optimizer, batch, seed=seed, micro_batch=micro_batch, loss_factor=factor)
-            log_now = intervals.due(intervals.log, done)
+            loss = _forward_backward(
+                model, optimizer, batch, seed=seed, micro_batch=schedule.micro_batch, loss_factor=factor
+            )
+            log_now = schedule.is_due(schedule.log_interval, done)
             if log_now or loss_scale:
                 norm = optimizer.gradient_norm()
             if loss_scale and not loss_scale.update(float(norm.item())):
@@ -91,8 +90,8 @@ def train(
                 figures = {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())}
                 scale = {"train/loss_scale": factor} if loss_scale else {}
                 log(done, {**figures, **scale, **memory.read()})
-            evaluate_now = intervals.due(intervals.evaluation, done)
-            if evaluate_now or intervals.due(intervals.checkpoint, done) or signals.received is not None:
+            evaluate_now = schedule.is_due(schedule.eval_interval, done)
+            if evaluate_now or schedule.is_due(schedule.checkpoint_interval, done) or signals.received is not None:
                 meter.check(done)
                 save(done)
                 communicator.barrier()  # all wait: who ends before rank 0 has saved ends rank 0 as well

@@ -119,7 +119,8 @@ def out_of_memory_explained() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
             raise TrainingError(
-                "out of memory: set model.recompute=true (the same figures), lower schedule.micro_batch (the same "
-                "step, but batch norm sees fewer images) or dataset.crop, or on a GPU precision=bf16; the log says more"
+                "out of memory: set model.gradient_checkpointing=true (the same figures), lower schedule.micro_batch "
+                "(the same step, but batch norm sees fewer images) or dataset.crop, or on a GPU precision=bf16; the "
+                "log says more"
             ) from error
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from segnext.distributed.all_reduce import all_reduce_means
 from segnext.errors import WeightsError
 from segnext.kernels.adamw import adamw_step
 from segnext.kernels.gradient_norm import gradient_norm
+from segnext.training.schedule import ScheduleSettings
 
-__all__ = ["AdamW", "Group", "group_of", "parameter_groups"]
+__all__ = ["AdamW", "Group", "create_optimizer", "group_of", "parameter_groups"]
 
 
 # The official rule: custom keys in this order (longest first), a key matches anywhere in the parameter's name, the
@@ -36,24 +38,28 @@ class Group:
     weight_decay: float
 
 
-def group_of(name: str, *, head_lr_factor: float = 10.0, weight_decay: float = 0.01) -> Group:
+def group_of(name: str, schedule: ScheduleSettings) -> Group:
     """The group of the parameter with the official ``name``."""
     rule = next((key for key in _RULES if key in name), None)
     return Group(
-        lr_factor=head_lr_factor if rule == "head" else 1.0,
-        weight_decay=0.0 if rule in ("norm", "pos_block") else weight_decay,
+        lr_factor=schedule.head_lr_factor if rule == "head" else 1.0,
+        weight_decay=0.0 if rule in ("norm", "pos_block") else schedule.weight_decay,
     )
 
 
-def parameter_groups(
-    names: Iterable[str], *, head_lr_factor: float = 10.0, weight_decay: float = 0.01
-) -> dict[Group, list[str]]:
-    """The names by group, in their order."""
+def parameter_groups(names: Iterable[str], schedule: ScheduleSettings | None = None) -> dict[Group, list[str]]:
+    """The names by group, in their order; without a schedule, as the recipe groups them."""
+    schedule = schedule or ScheduleSettings()
     groups: dict[Group, list[str]] = {}
     for name in names:
-        group = group_of(name, head_lr_factor=head_lr_factor, weight_decay=weight_decay)
-        groups.setdefault(group, []).append(name)
+        groups.setdefault(group_of(name, schedule), []).append(name)
     return groups
+
+
+def create_optimizer(model: Any, schedule: ScheduleSettings) -> AdamW:
+    """AdamW over the parameters of ``model`` in the groups of ``schedule``."""
+    parameters = model.parameters_to_train()
+    return AdamW(parameters, parameter_groups(parameters, schedule), betas=schedule.betas)
 
 
 class AdamW:

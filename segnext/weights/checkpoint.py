@@ -3,7 +3,7 @@
 Our checkpoints are safetensors files whose header metadata holds, under the key ``segnext``, one JSON object:
 
     {"model": "tiny", "dataset": "ade", "nmf_rank": 16, "classes": ["wall", …], "palette": [[120, 120, 120], …],
-     "test": {"test_mode": "whole", "scale": [2048, 512], "size_divisor": 32, "crop": [1024, 1024],
+     "test": {"windows": "whole", "scale": [2048, 512], "size_divisor": 32, "crop": [1024, 1024],
               "stride": [768, 768]}, "iteration": 160000, "mIoU": 0.411}
 
 ``iteration`` and ``mIoU`` (a fraction) may be null. Foreign files say nothing; their user names model and classes.
@@ -21,18 +21,20 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from segnext.data.classes import ADE, CITYSCAPES, ClassTable
-from segnext.errors import WeightsError
+from segnext.data.settings import InferenceSettings, Windows
+from segnext.errors import SegNeXtError, WeightsError
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
-__all__ = ["METADATA_KEY", "CheckpointInfo", "find_checkpoint", "open_checkpoint"]
+__all__ = ["METADATA_KEY", "CheckpointInfo", "describe", "find_checkpoint", "open_checkpoint"]
 
 METADATA_KEY = "segnext"
+_DAMAGE = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+_TEST_KEYS = ("windows", "scale", "size_divisor", "crop", "stride")
 
-_WINDOWS = {"crop": (1024, 1024), "stride": (768, 768)}
 _PUBLISHED = {
-    "ade": (ADE, {"test_mode": "whole", "scale": (2048, 512), "size_divisor": 32, **_WINDOWS}),
-    "cityscapes": (CITYSCAPES, {"test_mode": "slide", "scale": (2048, 1024), "size_divisor": 1, **_WINDOWS}),
+    "ade": (ADE, InferenceSettings()),
+    "cityscapes": (CITYSCAPES, InferenceSettings(windows=Windows.slide, scale=(2048, 1024), size_divisor=1)),
 }
 
 
@@ -41,7 +43,7 @@ class CheckpointInfo:
     """What a checkpoint of ours was trained as.
 
     Attributes:
-        test: how its images are to be shown to the model, ``segnext.evaluation`` makes settings of it.
+        test: the single-scale test that it was made for.
         iteration, mIoU: the iterations done, and the validation score (a fraction) after them.
     """
 
@@ -49,9 +51,13 @@ class CheckpointInfo:
     dataset: str
     classes: ClassTable
     nmf_rank: int
-    test: Mapping[str, Any]
+    test: InferenceSettings
     iteration: int | None = None
     mIoU: float | None = None
+
+    def test_record(self) -> dict[str, Any]:
+        """The settings of the test by name, as far as they belong to a checkpoint."""
+        return {key: getattr(self.test, key) for key in _TEST_KEYS}
 
     def to_metadata(self) -> dict[str, str]:
         """The header metadata to save the weights with."""
@@ -61,7 +67,7 @@ class CheckpointInfo:
             "nmf_rank": self.nmf_rank,
             "classes": list(self.classes.names),
             "palette": self.classes.palette.tolist(),
-            "test": dict(self.test),
+            "test": self.test_record(),
             "iteration": self.iteration,
             "mIoU": self.mIoU,
         }
@@ -97,7 +103,15 @@ class CheckpointInfo:
             return None
         try:
             return cls._from_record(json.loads(metadata[METADATA_KEY]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            RecursionError,
+            SegNeXtError,
+        ) as error:
             raise WeightsError(
                 f"{origin} has a damaged description of itself ({error!r}): name model and classes instead"
             ) from error
@@ -112,14 +126,16 @@ class CheckpointInfo:
         names = [record["model"], record["dataset"], *record["classes"]]
         if not all(isinstance(name, str) for name in names):
             raise ValueError("names that are no text")
-        test = {key: tuple(value) if isinstance(value, list) else value for key, value in record["test"].items()}
+        stored = {"windows": record["test"].get("test_mode"), **record["test"]}  # as it was called before
+        test: dict[str, Any] = {key: stored[key] for key in _TEST_KEYS}
+        test = {key: tuple(value) if isinstance(value, list) else value for key, value in test.items()}
         palette = np.array(record["palette"], np.uint8)
         return cls(
             model=record["model"],
             dataset=record["dataset"],
             classes=ClassTable(record["dataset"], tuple(record["classes"]), palette),
             nmf_rank=int(record["nmf_rank"]),
-            test=test,
+            test=InferenceSettings(**test | {"windows": Windows(test["windows"])}),
             iteration=iteration,
             mIoU=miou,
         )
@@ -132,9 +148,18 @@ def open_checkpoint(path: str | Path) -> tuple[Path, CheckpointInfo | None]:
         WeightsError: see ``find_checkpoint`` and ``CheckpointInfo.read``.
     """
     file = find_checkpoint(path)
+    return file, describe(path)
+
+
+def describe(path: str | Path) -> CheckpointInfo | None:
+    """What is known of a checkpoint, None of a foreign one; a published one need not be there yet.
+
+    Raises:
+        WeightsError: see ``find_checkpoint`` and ``CheckpointInfo.read``.
+    """
     if str(path).startswith(zoo.PREFIX):
-        return file, _published(str(path).removeprefix(zoo.PREFIX))
-    return file, CheckpointInfo.read(file)
+        return _published(str(path).removeprefix(zoo.PREFIX))
+    return CheckpointInfo.read(find_checkpoint(path))
 
 
 def find_checkpoint(path: str | Path) -> Path:

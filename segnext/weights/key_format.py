@@ -1,4 +1,4 @@
-"""The one place that knows how other projects wrap and spell the weights of SegNeXt.
+"""The one place that knows how other projects wrap and name the weights of SegNeXt.
 
 Inside this package every tensor has its official name (SegNeXt and JSeg repositories). Only mmsegmentation
 differs in a name: it calls ``mlp.dwconv`` what they call ``mlp.dwconv.dwconv``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +18,20 @@ import numpy.typing as npt
 from segnext.errors import WeightsError
 from segnext.weights.lazy_arrays import StoredArray
 
-__all__ = ["SPELLINGS", "Adapted", "respell", "to_official", "unwrap", "with_batch_counters"]
+__all__ = ["Adapted", "KeyFormat", "renamed_for", "to_official", "unwrap", "with_batch_counters"]
 
 T = TypeVar("T")
 
-SPELLINGS = ("official", "mmseg")
+
+class KeyFormat(str, Enum):
+    """How tensors are named: as SegNeXt's and JSeg's repositories do, or as mmsegmentation does."""
+
+    official = "official"
+    mmseg = "mmseg"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 _WRAPPERS = ("state_dict", "model")
 """Where a training checkpoint keeps its weights: mmcv and timm under the first, JSeg under the second."""
@@ -67,7 +77,7 @@ def unwrap(node: Any, *, origin: str) -> dict[str, StoredArray]:
 
 
 def to_official(tensors: Mapping[str, StoredArray], *, origin: str) -> Adapted:
-    """Brings names of any known spelling to the official one and sets aside what SegNeXt does not need.
+    """Brings names of any known format to the official one and sets aside what SegNeXt does not need.
 
     Removes ``module.`` (written by data-parallel wrappers), adds ``backbone.`` to the files of ImageNet
     backbones, which come without, and lengthens mmsegmentation's ``mlp.dwconv``.
@@ -98,11 +108,11 @@ def to_official(tensors: Mapping[str, StoredArray], *, origin: str) -> Adapted:
     return Adapted(adapted, ignored)
 
 
-def respell(tensors: Mapping[str, T], spelling: str) -> dict[str, T]:
-    """Returns officially named tensors under the names of ``spelling``; WeightsError if it is unknown."""
-    if spelling not in SPELLINGS:
-        raise WeightsError(f"spelling={spelling} is unknown: choose one of {', '.join(SPELLINGS)}")
-    if spelling == "official":
+def renamed_for(tensors: Mapping[str, T], key_format: KeyFormat | str) -> dict[str, T]:
+    """Returns officially named tensors under the names of ``key_format``; WeightsError if it is unknown."""
+    if key_format not in list(KeyFormat):
+        raise WeightsError(f"key_format={key_format} is unknown: choose one of {', '.join(KeyFormat)}")
+    if key_format == KeyFormat.official:
         return dict(tensors)
     return {_LONG_DEPTHWISE.sub(r".mlp.dwconv.\1", name): tensor for name, tensor in tensors.items()}
 

@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 Shape = tuple[int, ...]
 
 PARTS = ("all", "backbone")
-HEADS = ("keep", "new")
 _SHOWN = 4  # culprits named in an error
 
 
@@ -103,14 +102,16 @@ def read_weights(path: str | Path) -> Adapted:
     return to_official(unwrap(open_container(path), origin=str(path)), origin=str(path))
 
 
-def load_weights(model: HasTensors, path: str | Path, *, part: str = "all", head: str = "keep") -> LoadReport:
+def load_weights(
+    model: HasTensors, path: str | Path, *, part: str = "all", reset_classifier: bool = False
+) -> LoadReport:
     """Loads a weights file into a model; either every tensor of ``part`` is assigned, or none and it raises.
 
     Args:
         model: what to fill, e.g. from ``create_model``.
         path: .safetensors, .pkl (Jittor), .pth (PyTorch; official or mmsegmentation), or ``zoo:NAME``.
         part: ``all``, or ``backbone`` for files of ImageNet backbones and to take the backbone alone.
-        head: ``keep`` loads the classifier; ``new`` leaves the model's own (for another set of classes).
+        reset_classifier: leave the model its own classifier (for another set of classes).
 
     Returns:
         What was matched, ignored and unexpected.
@@ -119,13 +120,13 @@ def load_weights(model: HasTensors, path: str | Path, *, part: str = "all", head
         WeightsError: the file is missing, damaged or unsafe, does not cover the model, is of another size,
             or holds numbers that are not finite. Nothing was assigned then.
     """
-    for label, value, known in (("part", part, PARTS), ("head", head, HEADS)):
-        if value not in known:
-            raise WeightsError(f"{label}={value} is unknown: choose one of {', '.join(known)}")
+    if part not in PARTS:
+        raise WeightsError(f"part={part} is unknown: choose one of {', '.join(PARTS)}")
     path = zoo.locate(path)
     source = read_weights(path)
     targets = model.tensors()
-    report, chosen = _compare(path, source, {name: tuple(var.shape) for name, var in targets.items()}, part, head)
+    shapes = {name: tuple(var.shape) for name, var in targets.items()}
+    report, chosen = _compare(path, source, shapes, part=part, reset_classifier=reset_classifier)
     if not report.complete or _is_of_another_size(report.unexpected):
         raise WeightsError(_complaint(report, source.tensors, targets))
     values = {name: _value(path, name, stored, targets[name]) for name, stored in chosen.items()}
@@ -137,7 +138,7 @@ def load_weights(model: HasTensors, path: str | Path, *, part: str = "all", head
 
 
 def _compare(
-    path: Path, source: Adapted, targets: Mapping[str, Shape], part: str, head: str
+    path: Path, source: Adapted, targets: Mapping[str, Shape], *, part: str, reset_classifier: bool
 ) -> tuple[LoadReport, dict[str, StoredArray]]:
     ignored = dict(source.ignored)
     kept: dict[str, str] = {}
@@ -145,7 +146,7 @@ def _compare(
     for name, stored in source.tensors.items():
         if part == "backbone" and not name.startswith("backbone."):
             ignored[name] = "only the backbone was asked for"
-        elif head == "new" and name.startswith(CLASSIFIER):
+        elif reset_classifier and name.startswith(CLASSIFIER):
             ignored[name] = "classifier of the file, a new one was asked for"
         else:
             offered[name] = stored
@@ -153,7 +154,7 @@ def _compare(
     for name, shape in targets.items():
         if part == "backbone" and not name.startswith("backbone."):
             kept[name] = "only the backbone was asked for"
-        elif head == "new" and name.startswith(CLASSIFIER):
+        elif reset_classifier and name.startswith(CLASSIFIER):
             kept[name] = "a new classifier was asked for"
         else:
             wanted[name] = shape
@@ -216,7 +217,7 @@ def _cure(report: LoadReport, offered: Mapping[str, StoredArray], targets: Mappi
         file, model = classifier[0][0], classifier[1][0]
         return (
             f"the file predicts {file} classes and the model {model}: choose the dataset it was trained on, "
-            "or model.head=new for a new classifier"
+            "or model.reset_classifier=true for a new classifier"
         )
     if in_file and not any(name.startswith("decode_head.") for name in offered):
         return "this file holds a backbone alone: give it as model.pretrained, or load it with part='backbone'"

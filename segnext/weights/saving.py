@@ -18,7 +18,7 @@ from safetensors.numpy import save as safetensors_bytes
 from segnext.errors import WeightsError
 from segnext.files import write_atomically
 from segnext.weights.file_formats import JITTOR_MARK
-from segnext.weights.key_format import SPELLINGS, respell, with_batch_counters
+from segnext.weights.key_format import KeyFormat, renamed_for, with_batch_counters
 from segnext.weights.loading import HasTensors
 
 __all__ = ["SUFFIXES", "save_weights"]
@@ -34,7 +34,7 @@ def save_weights(
     model: HasTensors | Mapping[str, Array],
     path: str | Path,
     *,
-    spelling: str = "official",
+    key_format: KeyFormat | str = KeyFormat.official,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes every tensor of a model to a file, whose suffix chooses the container.
@@ -47,20 +47,20 @@ def save_weights(
     Args:
         model: an object with ``tensors()``, or official name -> array.
         path: of the file to write; its folder is created.
-        spelling: names in the file: ``official``, or ``mmseg`` for mmsegmentation (``.pth`` and ``.pkl``).
+        key_format: names in the file: ``official``, or ``mmseg`` for mmsegmentation (``.pth`` and ``.pkl``).
         metadata: plain values to keep beside the weights (model, classes, palette …); in safetensors as JSON
             text, in ``.pth`` under ``meta``, where ``classes`` and ``palette`` are what mmsegmentation looks for;
             a ``.pkl`` has no place for them.
 
     Raises:
-        WeightsError: unknown suffix or spelling, a tensor that is not float32, or a disk that is full or read-only.
+        WeightsError: unknown suffix or key format, a tensor that is not float32, or a disk that is full or read-only.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"{path} cannot be written: give it one of the suffixes {', '.join(SUFFIXES)}")
-    if path.suffix == ".safetensors" and spelling != SPELLINGS[0]:
-        raise WeightsError(f"{path}: safetensors keep the official names, leave spelling={spelling} out")
-    tensors = respell(_arrays(model), spelling)
+    if path.suffix == ".safetensors" and key_format != KeyFormat.official:
+        raise WeightsError(f"{path}: safetensors keep the official names, leave key_format={key_format} out")
+    tensors = renamed_for(_arrays(model), key_format)
     metadata = dict(metadata or {})
     if path.suffix == ".safetensors":
         header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}

@@ -9,6 +9,7 @@ import pytest
 
 from segnext.data.augmentation import MEAN, STD, TrainingTransform, distort_colours, normalize, random_crop_offset
 from segnext.data.datasets import Sample
+from segnext.data.settings import AugmentationSettings
 from segnext.errors import ConfigError
 
 UInt8 = npt.NDArray[np.uint8]
@@ -51,7 +52,7 @@ def noise(height: int, width: int, seed: int = 0) -> UInt8:
 
 def plain(image: UInt8, label: UInt8, *, crop: tuple[int, int], scale: tuple[int, int], draws: Any) -> Any:
     """The transform without colour changes and crop check."""
-    transform = TrainingTransform(crop=crop, scale=scale, cat_max_ratio=1.0, photometric=False)
+    transform = TrainingTransform(AugmentationSettings(crop, scale, cat_max_ratio=1.0, photometric=False))
     return transform(Sample(image, label), draws)
 
 
@@ -265,7 +266,7 @@ def _reference_on_bgr(image: UInt8, draw: np.random.Generator) -> UInt8:
 
 class TestWhole:
     def test_the_result_has_the_crops_size_and_is_fixed_by_the_seed(self) -> None:
-        transform = TrainingTransform(crop=(32, 48), scale=(64, 40))
+        transform = TrainingTransform(AugmentationSettings((32, 48), (64, 40)))
         sample = Sample(noise(40, 60), np.random.default_rng(1).integers(0, 5, (40, 60), dtype=np.uint8))
         image, label = transform(sample, np.random.default_rng(3))
         assert (image.shape, image.dtype, label.shape, label.dtype) == ((3, 32, 48), np.float32, (32, 48), np.uint8)
@@ -277,12 +278,13 @@ class TestWhole:
     def test_the_sample_itself_stays_as_it_is(self) -> None:
         sample = Sample(noise(40, 60), np.zeros((40, 60), np.uint8))
         before = sample.image.copy()
+        transform = TrainingTransform(AugmentationSettings((40, 60), (60, 40), ratio_range=(1, 1)))
         for seed in range(20):
-            TrainingTransform(crop=(40, 60), scale=(60, 40), ratio_range=(1, 1))(sample, np.random.default_rng(seed))
+            transform(sample, np.random.default_rng(seed))
         assert np.array_equal(sample.image, before)
 
     @pytest.mark.parametrize("wrong", [{"crop": (0, 4)}, {"scale": (4, 0)}, {"ratio_range": (2.0, 0.5)}])
     def test_impossible_settings_are_refused(self, wrong: dict[str, Any]) -> None:
         settings: dict[str, Any] = {"crop": (4, 4), "scale": (8, 8), **wrong}
         with pytest.raises(ConfigError):
-            TrainingTransform(**settings)
+            AugmentationSettings(**settings)

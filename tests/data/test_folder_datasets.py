@@ -8,6 +8,7 @@ from pairs import WritePair
 
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import FileDataset, reduce_zero
+from segnext.data.settings import SplitFiles
 from segnext.errors import ConfigError, DataError
 
 
@@ -39,7 +40,7 @@ def names(dataset: FileDataset) -> list[str]:
 
 
 def files(**settings: object) -> FileDataset:
-    dataset = create_dataset(**settings)  # type: ignore[arg-type]
+    dataset = create_dataset(settings.pop("name"), **settings)  # type: ignore[arg-type]
     assert isinstance(dataset, FileDataset)
     return dataset
 
@@ -117,7 +118,7 @@ class TestFolder:
         (tmp_path / "train.txt").write_text("c\n\na.jpg\nc\n")
         assert names(files(name="folder", root=tmp_path)) == ["c", "a"]
         (tmp_path / "mine.lst").write_text("j\n")
-        dataset = files(name="folder", root=tmp_path, split="val", split_files={"val": "mine.lst"})
+        dataset = files(name="folder", root=tmp_path, split="val", split_files=SplitFiles(val="mine.lst"))
         assert names(dataset) == ["j"]
 
     def test_a_listed_stem_without_image_is_named(self, tmp_path: Path, write_pair: WritePair) -> None:

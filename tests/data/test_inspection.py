@@ -112,7 +112,7 @@ def test_camvids_unlabelled_value_is_recognised(tmp_path: Path, write_pair: Writ
 
 def test_a_limit_spreads_over_the_dataset_and_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
-    dataset = create_dataset("shapes", split="val", length=50)
+    dataset = create_dataset("shapes", split="val", val_images=50)
     report = inspect_dataset(dataset, limit=5, progress=lambda done, total: told.append((done, total)))
     assert (report.size, report.inspected) == (50, 5)
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]

@@ -16,13 +16,14 @@ from loader_datasets import Imports, Numbered
 from segnext.data import loader as loader_module
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.loader import Batch, EvaluationLoader, TrainingLoader
+from segnext.data.settings import AugmentationSettings
 from segnext.data.shapes import ShapesDataset
 from segnext.errors import ConfigError, DataError, SegNeXtError
 
 REPOSITORY = Path(__file__).parents[2]
-TRANSFORM = TrainingTransform(crop=(32, 32), scale=(48, 48))
+TRANSFORM = TrainingTransform(AugmentationSettings(crop=(32, 32), scale=(48, 48)))
 AS_IS = TrainingTransform(
-    crop=(32, 32), scale=(32, 32), ratio_range=(1, 1), cat_max_ratio=1, flip_probability=0, photometric=False
+    AugmentationSettings((32, 32), (32, 32), (1, 1), cat_max_ratio=1, flip_probability=0, photometric=False)
 )
 
 
@@ -274,9 +275,10 @@ _SCRIPT = """
 from segnext.data.loader import TrainingLoader
 from segnext.data.shapes import ShapesDataset
 from segnext.data.augmentation import TrainingTransform
+from segnext.data.settings import AugmentationSettings
 
 loader = TrainingLoader(
-    ShapesDataset("train", 10), TrainingTransform(crop=(32, 32), scale=(96, 96)),
+    ShapesDataset("train", 10), TrainingTransform(AugmentationSettings((32, 32), (96, 96))),
     batch_size=2, seed=0, first_iteration=0, last_iteration=20, workers=2,
 )
 """

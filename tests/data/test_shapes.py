@@ -60,8 +60,8 @@ def test_colour_alone_is_not_enough() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"split": "training"}, "training"), ({"length": 0}, "0"), ({"size": (16, 96)}, "16")],
+    [({"split": "training"}, "training"), ({"train_images": 0}, "0"), ({"image_size": (16, 96)}, "16")],
 )
 def test_impossible_settings_are_refused(settings: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        create_dataset("shapes", **{"split": "train", "length": 4, **settings})  # type: ignore[arg-type]
+        create_dataset("shapes", **{"split": "train", "train_images": 4, **settings})  # type: ignore[arg-type]

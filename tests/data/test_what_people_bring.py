@@ -17,7 +17,7 @@ from segnext.data.datasets import Dataset
 from segnext.data.inspection import check_training_data, inspect_dataset
 from segnext.data.label_cache import LabelCache
 from segnext.data.loader import EvaluationLoader
-from segnext.data.reading import Exif, ReadingSettings
+from segnext.data.settings import Exif, ReadingSettings
 from segnext.doctor.dataset import examine_dataset
 from segnext.errors import DataError
 
@@ -47,7 +47,7 @@ def make(root: Path, labels: dict[str, NDArray[np.integer]], *, classes: str = "
 
 
 def create(root: Path, split: str = "train", **reading: object) -> Dataset:
-    return create_dataset("folder", root=root, split=split, reading=ReadingSettings(**reading))  # type: ignore[arg-type]
+    return create_dataset("folder", root=root, split=split, **reading)  # type: ignore[arg-type]
 
 
 def said_before_training(root: Path, **reading: object) -> str:

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from segnext.app import BenchmarkConfig, ScheduleConfig, TrainConfig
 from segnext.app import runner as launch
-from segnext.app.schema import Rival
+from segnext.app.schema import BenchmarkConfig, Rival, TrainConfig
 from segnext.backend.world import World
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
 from segnext.errors import ConfigError
+from segnext.training.schedule import ScheduleSettings
 from tests.distributed.ranks import needs_mpi
 
 
@@ -48,7 +48,7 @@ def test_a_verb_for_one_process_is_refused_under_mpirun(monkeypatch: pytest.Monk
 
 
 def train_config(batch: int, micro: int | None, ranks: int) -> TrainConfig:
-    return TrainConfig(name="x", schedule=ScheduleConfig("demo", 10, batch, micro), ranks=ranks)
+    return TrainConfig(name="x", schedule=ScheduleSettings(10, batch, micro), ranks=ranks)
 
 
 @pytest.mark.parametrize(("batch", "micro", "size", "words"), [
@@ -58,16 +58,16 @@ def train_config(batch: int, micro: int | None, ranks: int) -> TrainConfig:
 ])  # fmt: skip
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(batch: int, micro: int | None, size: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        train_config(batch, micro, size).check()
+        train_config(batch, micro, size)
 
 
 def test_a_batch_that_can_be_shared_is_taken() -> None:
-    train_config(16, 2, 4).check()
+    assert train_config(16, 2, 4).ranks == 4
 
 
 def test_a_batch_that_mpiruns_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch, 3)
-    config = TrainConfig(name="x", schedule=ScheduleConfig("demo", 10, 8))
+    config = TrainConfig(name="x", schedule=ScheduleSettings(10, 8))
     with pytest.raises(ConfigError, match="choose a multiple of 3"):
         launch._ranks_to_start("train", config)
 
@@ -78,7 +78,7 @@ def test_a_batch_that_mpiruns_ranks_cannot_share_is_refused(monkeypatch: pytest.
 ])  # fmt: skip
 def test_ranks_benchmark_only_what_they_share(setting: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        BenchmarkConfig(name="x", ranks=2, **setting).check()  # type: ignore[arg-type]
+        BenchmarkConfig(name="x", ranks=2, **setting)  # type: ignore[arg-type]
 
 
 def test_mpirun_is_not_told_that_it_is_a_rank_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_wrong_settings_are_raised(tmp_path: Path) -> None:
 def test_progress_is_told_by_split() -> None:
     steps: list[tuple[str, int, int]] = []
     examine_dataset(
-        lambda split: create_dataset("shapes", split=split, length=4),
+        lambda split: create_dataset("shapes", split=split, train_images=4, val_images=4),
         limit=2,
         progress=lambda *step: steps.append(step),
     )

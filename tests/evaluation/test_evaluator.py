@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
+from segnext.data.settings import InferenceSettings
 from segnext.errors import DataError
 from segnext.evaluation.evaluator import EvaluationResult, evaluate, merge
-from segnext.evaluation.inference import InferenceSettings
 from tests.evaluation.fakes import FakeDataset, FakeModel
 
 SETTINGS = InferenceSettings(scale=None, size_divisor=1)

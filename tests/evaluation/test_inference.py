@@ -10,14 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from segnext.data.augmentation import normalize
+from segnext.data.settings import MULTI_SCALE_RATIOS, InferenceSettings, Windows
 from segnext.errors import ConfigError
 from segnext.evaluation.inference import (
-    MULTI_SCALE_RATIOS,
-    InferenceSettings,
     SegmentationPredictor,
     bases_seed,
     evaluation_mode,
+    input_size,
+    resize_for_test,
     window_boxes,
+    window_places,
 )
 from segnext.kernels.sampling import bilinear_taps
 from tests.evaluation.fakes import FakeModel
@@ -71,7 +73,7 @@ def reference_probabilities(
             view = np.ascontiguousarray(view[:, ::-1])
         total = np.zeros((model.classes, height, width))
         hits = np.zeros((height, width))
-        for k, (top, bottom, left, right) in enumerate(settings.windows(height, width)):
+        for k, (top, bottom, left, right) in enumerate(window_places(settings, height, width)):
             seed = bases_seed(0, repeat=0, name=name, pass_number=number, window_number=k)
             pixels = normalize(np.ascontiguousarray(view[top:bottom, left:right]))
             logits = model.logits(pixels[None], [seed])[0].astype(np.float64)
@@ -85,10 +87,12 @@ def reference_probabilities(
 SMALL: dict[str, Any] = {"scale": (128, 64), "size_divisor": 32}
 CASES = {
     "whole image": InferenceSettings(**SMALL),
-    "sliding window": InferenceSettings(test_mode="slide", scale=None, size_divisor=1, crop=(64, 64), stride=(40, 40)),
-    "multi-scale and flip": InferenceSettings(mode="ms", **SMALL),
+    "sliding window": InferenceSettings(
+        windows=Windows.slide, scale=None, size_divisor=1, crop=(64, 64), stride=(40, 40)
+    ),
+    "multi-scale and flip": InferenceSettings(tta=True, **SMALL),
     "sliding window, multi-scale and flip": InferenceSettings(
-        mode="ms", test_mode="slide", scale=(128, 96), size_divisor=1, crop=(64, 64), stride=(48, 48), window_batch=3
+        tta=True, windows=Windows.slide, scale=(128, 96), size_divisor=1, crop=(64, 64), stride=(48, 48), window_batch=3
     ),
 }
 
@@ -136,8 +140,8 @@ def test_the_multi_scale_widths_of_cityscapes_take_four_and_five_windows() -> No
 
 
 def test_cityscapes_is_shown_in_three_windows() -> None:
-    settings = InferenceSettings(test_mode="slide", scale=(2048, 1024), size_divisor=1)
-    boxes = settings.windows(*settings.input_size(1024, 2048, 1.0))
+    settings = InferenceSettings(windows=Windows.slide, scale=(2048, 1024), size_divisor=1)
+    boxes = window_places(settings, *input_size(settings, 1024, 2048, 1.0))
     assert [(left, right) for _, _, left, right in boxes] == [(0, 1024), (768, 1792), (1024, 2048)]
 
 
@@ -147,7 +151,7 @@ def test_cityscapes_is_shown_in_three_windows() -> None:
 def test_ade_images_are_fitted_into_2048x512_and_stretched_to_multiples_of_32(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert InferenceSettings().input_size(*size, 1.0) == expected
+    assert input_size(InferenceSettings(), *size, 1.0) == expected
 
 
 @pytest.mark.parametrize("ratio", MULTI_SCALE_RATIOS)
@@ -156,9 +160,9 @@ def test_an_image_enters_the_network_resized_twice(width_and_height: tuple[int, 
     width, height = width_and_height
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(image, (5, 5), 0)
-    settings = InferenceSettings(mode="ms")
-    view = settings.resize(image, ratio)
-    assert view.shape[:2] == settings.input_size(height, width, ratio)
+    settings = InferenceSettings(tta=True)
+    view = resize_for_test(image, settings, ratio)
+    assert view.shape[:2] == input_size(settings, height, width, ratio)
     assert np.array_equal(view, resized_twice(image, settings, ratio))
 
 
@@ -170,18 +174,18 @@ def test_a_name_that_is_no_utf_8_seeds_the_bases() -> None:
 
 def test_multi_scale_sizes_truncate_the_scaled_sides() -> None:
     # ratio 0.75 of (2048, 512) = (1536, 384); 512x683: factor min(1536/683, 384/512) = 0.75 -> 384x512
-    assert InferenceSettings(mode="ms").input_size(512, 683, 0.75) == (384, 512)
+    assert input_size(InferenceSettings(tta=True), 512, 683, 0.75) == (384, 512)
 
 
 def test_multi_scale_takes_twelve_passes_scale_by_scale_unflipped_first() -> None:
-    passes = InferenceSettings(mode="ms").passes
+    passes = InferenceSettings(tta=True).passes
     assert len(passes) == 12
     assert passes[:3] == ((0.5, False), (0.5, True), (0.75, False))
     assert passes[-1] == (1.75, True)
 
 
 def test_no_input_is_smaller_than_one_cell_of_the_last_stage() -> None:
-    assert InferenceSettings(scale=None, size_divisor=1).input_size(5, 40, 0.5) == (32, 32)
+    assert input_size(InferenceSettings(scale=None, size_divisor=1), 5, 40, 0.5) == (32, 32)
 
 
 def test_every_pass_and_window_has_its_own_seed_and_the_same_seed_again() -> None:
@@ -206,11 +210,11 @@ def test_another_seed_draw_or_image_name_means_other_bases(change: dict[str, Any
 
 def test_the_result_does_not_depend_on_how_images_are_batched() -> None:
     images, names = [image_of(64, 96, seed) for seed in range(3)], ["a", "b", "c"]
-    settings = InferenceSettings(mode="ms", window_batch=4, **SMALL)
+    settings = InferenceSettings(tta=True, window_batch=4, **SMALL)
     model = FakeModel(4, noise=1.0)
     together = SegmentationPredictor(model, settings).predict_batch(images, names)
     assert max(shape[0] for shape in model.input_shapes) == 4
-    alone = SegmentationPredictor(FakeModel(4, noise=1.0), InferenceSettings(mode="ms", window_batch=1, **SMALL))
+    alone = SegmentationPredictor(FakeModel(4, noise=1.0), InferenceSettings(tta=True, window_batch=1, **SMALL))
     for image, name, labels in zip(images, names, together, strict=True):
         assert np.array_equal(alone.predict(image, name), labels)
 
@@ -249,13 +253,12 @@ def test_evaluation_mode_leaves_an_evaluating_model_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"mode": "mss"}, "mode=mss"),
-        ({"test_mode": "crop"}, "test_mode=crop"),
-        ({"stride": (0, 768)}, r"stride=\(0, 768\)"),
-        ({"stride": (768, 1025)}, r"stride=\(768, 1025\)"),
+        ({"windows": "crop"}, "dataset.test.windows=crop"),
+        ({"stride": (0, 768)}, r"stride=\[0, 768\]"),
+        ({"stride": (768, 1025)}, r"stride=\[768, 1025\]"),
         ({"size_divisor": 0}, "size_divisor=0"),
         ({"window_batch": 0}, "window_batch=0"),
-        ({"mode": "ms", "ratios": ()}, r"ratios=\(\)"),
+        ({"tta": True, "ratios": ()}, r"ratios=\[\]"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 
 import segnext
 from segnext.data.classes import SHAPES
+from segnext.data.settings import InferenceSettings
 from segnext.errors import DataError, WeightsError
-from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.predictor import Segmenter
 from tests.evaluation.fakes import FakeModel
 

@@ -16,6 +16,7 @@ from segnext.models.init import initial_value
 from segnext.models.mscan import drop_path_rates
 from segnext.models.noise import Noise
 from segnext.models.segnext import create_model
+from segnext.models.settings import HamSettings
 from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from segnext.models.variants import VARIANTS
 from tests.models.drawn import drawn_bases, drawn_images, golden_folder
@@ -135,7 +136,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
 
 def test_an_unknown_gradient_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="full, one_step"):
-        create_model("tiny", num_classes=2, nmf_gradient="none")
+        create_model("tiny", num_classes=2, ham=HamSettings(gradient="none"))
 
 
 def test_the_one_step_gradient_changes_the_backward_pass_only() -> None:

@@ -15,7 +15,6 @@ from segnext.tracking.tracker import Tracker
 
 NAMES = ("road", "side <walk>", "bed ")
 PALETTE = np.array([[128, 64, 128], [244, 35, 232], [70, 70, 70]], np.uint8)
-PAPER = {"ade": {"mIoU_ss": 41.1, "mIoU_ms": 42.2, "params_M": 4, "flops_G": 7}}
 MACS = {"tiny": 6_600_000_000, "small": 15_900_000_000}
 
 
@@ -25,7 +24,7 @@ def make_run(
     """A finished run with one evaluation per score; ``extra`` goes into the configuration."""
     folder = RunFolder.adopt(root / job)
     config = {
-        "model": {"name": model, "paper": PAPER},
+        "model": {"name": model},
         "dataset": {"name": "ade"},
         "seed": seed,
         "schedule": {"iterations": 200},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segnext.data.classes import CAMVID
-from segnext.evaluation.inference import InferenceSettings
+from segnext.data.settings import InferenceSettings
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.file_formats import open_container
 from segnext.weights.saving import save_weights
@@ -29,9 +29,9 @@ def convert(*overrides: str, home: Path | None = None) -> subprocess.CompletedPr
 
 def test_a_checkpoint_goes_to_mmsegmentation_and_back_bit_for_bit(tmp_path: Path) -> None:
     source = FakeModel("tiny", num_classes=len(CAMVID))
-    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings().for_checkpoint(), iteration=8)
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings(), iteration=8)
     first = save_weights(source, tmp_path / "a.safetensors", metadata=info.to_metadata())
-    done = convert(f"input={first}", f"output={tmp_path}/b.pth", "spelling=mmseg")
+    done = convert(f"input={first}", f"output={tmp_path}/b.pth", "key_format=mmseg")
     assert done.returncode == 0, done.stderr
     assert "519 tensors, read back bit for bit" in done.stdout
     meta = open_container(tmp_path / "b.pth")["meta"]
@@ -42,7 +42,7 @@ def test_a_checkpoint_goes_to_mmsegmentation_and_back_bit_for_bit(tmp_path: Path
 
 
 def test_our_own_description_survives_in_safetensors(tmp_path: Path) -> None:
-    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings().for_checkpoint(), iteration=8, mIoU=0.5)
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, InferenceSettings(), iteration=8, mIoU=0.5)
     model = FakeModel("tiny", num_classes=len(CAMVID))
     save_weights(model, tmp_path / "a.safetensors", metadata=info.to_metadata())
     done = convert(f"input={tmp_path}/a.safetensors", f"output={tmp_path}/b.safetensors")
@@ -100,6 +100,6 @@ def test_what_is_missing_is_one_clear_line(overrides: list[str], tmp_path: Path)
 
 def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     path = save_weights(FakeModel("tiny"), tmp_path / "a.pth")
-    done = convert(f"input={path}", f"output={path}", "spelling=mmseg")
+    done = convert(f"input={path}", f"output={path}", "key_format=mmseg")
     assert done.returncode == 2
     assert "is the input itself" in done.stderr

@@ -14,27 +14,28 @@ from safetensors.numpy import save_file
 
 import runners.evaluate
 from segnext.data.classes import ADE, CITYSCAPES, SHAPES, ClassTable
+from segnext.data.settings import InferenceSettings
 from segnext.evaluation.compare import compare
-from segnext.evaluation.inference import InferenceSettings
 from segnext.evaluation.metrics import PerImageCounts
+from segnext.weights import trained
 from segnext.weights.checkpoint import CheckpointInfo
 from tests.evaluation.fakes import FakeModel
 from tests.runners.commands import run
 
 
 def checkpoint(path: Path, classes: ClassTable, model: str = "tiny") -> Path:
-    info = CheckpointInfo(model, classes.name, classes, 16, InferenceSettings().for_checkpoint(), iteration=7)
+    info = CheckpointInfo(model, classes.name, classes, 16, InferenceSettings(), iteration=7)
     save_file({"x": np.zeros(1, np.float32)}, path, metadata=info.to_metadata())
     return path
 
 
 @pytest.fixture(autouse=True)
 def cheap_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(config: Any, *, num_classes: int, **others: Any) -> FakeModel:
-        return FakeModel(num_classes, noise=2.0)
+    def build(trained_model: trained.TrainedModel, **others: Any) -> FakeModel:
+        return FakeModel(trained_model.num_classes, noise=2.0)
 
-    monkeypatch.setattr(runners.evaluate, "read_weights", lambda *args, **kwargs: {})
-    monkeypatch.setattr(runners.evaluate, "build_model", build)
+    monkeypatch.setattr(trained, "load_weights", lambda *args, **kwargs: None)
+    monkeypatch.setattr(trained.TrainedModel, "build", build)
 
 
 def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[int, Path]:
@@ -79,7 +80,7 @@ def test_the_screen_fits_80_columns_and_speaks_per_cent(
 def test_draws_repeat_with_other_bases_and_print_mean_and_spread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, folder = evaluate(tmp_path, monkeypatch, "evaluation.draws=3")
+    _, folder = evaluate(tmp_path, monkeypatch, "evaluation.repeats=3")
     metrics = json.loads((folder / "metrics.json").read_text())
     draws = metrics["mIoU_per_repeat"]
     assert len(set(draws)) == 3
@@ -97,7 +98,7 @@ def test_the_same_command_gives_the_same_counts_and_multi_scale_gives_others(
         assert folder is not None
         return PerImageCounts.load(tmp_path / name / "per_image.npz")
 
-    first, again, multi = counts("a"), counts("b"), counts("c", "mode=ms")
+    first, again, multi = counts("a"), counts("b"), counts("c", "tta=true")
     assert compare(first, again).difference == 0
     assert compare(first, multi).difference != 0
 
@@ -121,7 +122,9 @@ def test_ade_shows_the_papers_figure_and_writes_a_submission(
 ) -> None:
     weights = checkpoint(tmp_path / "ade.safetensors", ADE)
     overrides = [f"dataset.root={write_ade(tmp_path / 'ade')}", f"checkpoint={weights}", "evaluation.submission=true"]
-    code = run(runners.evaluate.main, monkeypatch, *overrides, f"run_folder={tmp_path / 'run'}", "workers=0", "mode=ms")
+    code = run(
+        runners.evaluate.main, monkeypatch, *overrides, f"run_folder={tmp_path / 'run'}", "workers=0", "tta=true"
+    )
     assert code == 0
     out = capsys.readouterr().out
     assert "paper: 42.2 %" in out
@@ -138,8 +141,8 @@ def test_ade_shows_the_papers_figure_and_writes_a_submission(
         (["evaluation.submission=true"], "no submission format for dataset=shapes"),
         (["checkpoint=nothing.pth"], "nothing.pth does not exist"),
         (["split=vall"], "vall"),
-        (["mode=mm"], "mode: Invalid value 'mm'"),
-        (["evaluation.draws=0"], "evaluation.draws=0"),
+        (["tta=mm"], "dataset.test.tta: Value 'mm'"),
+        (["evaluation.repeats=0"], "evaluation.repeats=0"),
     ],
 )
 def test_wrong_settings_end_in_exit_code_2_and_one_line(
@@ -163,4 +166,4 @@ def test_a_checkpoint_of_other_classes_is_refused(
     weights = checkpoint(tmp_path / "city.safetensors", CITYSCAPES)
     code, _ = evaluate(tmp_path, monkeypatch, f"checkpoint={weights}")
     assert code == 2
-    assert "knows the 19 classes of cityscapes, dataset=shapes has 6" in capsys.readouterr().err
+    assert "knows the 19 classes of cityscapes, the dataset has 6" in capsys.readouterr().err

@@ -15,8 +15,9 @@ from safetensors.numpy import save_file
 import runners.predict
 import segnext
 from segnext.data.classes import CAMVID, SHAPES
-from segnext.evaluation.inference import InferenceSettings
+from segnext.data.settings import InferenceSettings
 from segnext.evaluation.predictor import Segmenter
+from segnext.weights import trained
 from segnext.weights.checkpoint import CheckpointInfo
 from tests.evaluation.fakes import FakeModel
 from tests.runners.commands import run
@@ -28,15 +29,13 @@ SETTINGS = InferenceSettings(scale=(64, 64), size_divisor=1)
 
 @pytest.fixture
 def cheap_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(path: Path, *, settings: InferenceSettings, **_: Any) -> Segmenter:
-        return Segmenter(FakeModel(len(CAMVID)), CAMVID, settings=settings)
-
-    monkeypatch.setattr(Segmenter, "from_checkpoint", load)
+    monkeypatch.setattr(trained, "load_weights", lambda *args, **kwargs: None)
+    monkeypatch.setattr(trained.TrainedModel, "build", lambda *args, **kwargs: FakeModel(len(CAMVID)))
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, SETTINGS.for_checkpoint())
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, SETTINGS)
     path = tmp_path / "weights.safetensors"
     save_file({"x": np.zeros(1, np.float32)}, path, metadata=info.to_metadata())
     return path
@@ -144,16 +143,16 @@ def test_scale_and_window_of_the_checkpoint_can_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
 ) -> None:
     seen: list[InferenceSettings] = []
-    load = Segmenter.from_checkpoint
 
-    def spy(path: Path, *, settings: InferenceSettings, **options: Any) -> Segmenter:
+    def spy(*args: Any, settings: InferenceSettings, **options: Any) -> Segmenter:
         seen.append(settings)
-        return load(path, settings=settings, **options)
+        return Segmenter(*args, settings=settings, **options)
 
-    monkeypatch.setattr(Segmenter, "from_checkpoint", spy)
+    monkeypatch.setattr(runners.predict, "Segmenter", spy)
     RGB.save(tmp_path / "a.png")
-    predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'a.png'}", "test_mode=slide", "scale=[128,64]")
-    assert (seen[0].test_mode, seen[0].scale, seen[0].size_divisor) == ("slide", (128, 64), 1)
+    changes = ("dataset.test.windows=slide", "dataset.test.scale=[128,64]")
+    predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'a.png'}", *changes)
+    assert (seen[0].windows, seen[0].scale, seen[0].size_divisor) == ("slide", (128, 64), 1)
 
 
 @pytest.mark.usefixtures("cheap_model")
@@ -181,7 +180,7 @@ def test_a_real_network_is_loaded_and_gives_what_the_segmenter_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = segnext.create_model("tiny", num_classes=len(SHAPES))
-    info = CheckpointInfo("tiny", "shapes", SHAPES, 16, SETTINGS.for_checkpoint())
+    info = CheckpointInfo("tiny", "shapes", SHAPES, 16, SETTINGS)
     weights = tmp_path / "weights.safetensors"
     segnext.save_weights(model, weights, metadata=info.to_metadata())
     RGB.save(tmp_path / "photo.png")

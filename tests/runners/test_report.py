@@ -66,7 +66,7 @@ def test_two_evaluations_are_compared(tmp_path: Path) -> None:
         counts = [Counts(*(np.array([x, 100]) for x in (right, 100, 100))) for _ in range(20)]
         names = [f"image {i}" for i in range(20)]
         PerImageCounts.stack(names, counts, num_classes=2).save(tmp_path / name / "per_image.npz")
-    done = run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "draws=50")
+    done = run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "bootstrap_samples=50")
     assert done.returncode == 0, done.stderr
     # IoU of the first class: 50/150 and 80/120, of the second 1.
     assert "B - A: +16.67 points mIoU, 95 % interval +16.67 to +16.67 (20 images, 50 draws): they differ" in done.stdout

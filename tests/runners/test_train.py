@@ -176,7 +176,7 @@ def test_a_checkpoint_of_other_classes_is_refused_before_any_work(finished: tupl
     root = camvid(tmp_path / "camvid")
     done = train("dataset=camvid", f"dataset.root={root}", f"checkpoint={finished[0]}", f"output_dir={tmp_path}/out")
     assert done.returncode == 2
-    assert "model.head=new" in done.stderr
+    assert "model.reset_classifier=true" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

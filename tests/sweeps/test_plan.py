@@ -16,7 +16,7 @@ SETTINGS: dict[str, Any] = {
     "model": "tiny",
     "nmf_rank": 16,
     "num_classes": 150,
-    "profile_size": (512, 512),
+    "flops_size": (512, 512),
     "crop": (512, 512),
     "iterations": 3600,
     "batch_size": 16,

@@ -19,9 +19,9 @@ from segnext.errors import TrainingError, WeightsError
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
 from segnext.training.loss import LossScale
-from segnext.training.lr_schedule import Intervals
 from segnext.training.meters import LossMeter
 from segnext.training.optimizer import AdamW, parameter_groups
+from segnext.training.schedule import ScheduleSettings
 from segnext.training.training_state import Checkpoints
 from segnext.weights.checkpoint import CheckpointInfo
 
@@ -58,6 +58,18 @@ def batch(iteration: int, size: int = 4) -> Batch:
     return Batch(images, labels, np.zeros(size, int), np.arange(size), iteration)
 
 
+class Harmonic(ScheduleSettings):
+    """A rate that falls from the first iteration on, and differs between any two."""
+
+    def learning_rate(self, iteration: int) -> float:
+        return 0.01 / (iteration + 1)
+
+
+def harmonic(**changes: Any) -> ScheduleSettings:
+    defaults = {"iterations": 6, "log_interval": 2, "eval_interval": 4, "checkpoint_interval": 3}
+    return Harmonic(**defaults | changes)
+
+
 class Run:
     """A model with its optimizer, and a record of what the loop called."""
 
@@ -74,9 +86,8 @@ class Run:
         first: int,
         last: int,
         *,
-        intervals: Intervals | None = None,
+        schedule: ScheduleSettings | None = None,
         batches: list[Batch] | None = None,
-        micro_batch: int | None = None,
         losses: LossMeter | None = None,
         on_log: Callable[[int], None] = lambda done: None,
     ) -> None:
@@ -97,13 +108,11 @@ class Run:
             self.model,
             self.optimizer,
             batches or [batch(i) for i in range(first, last)],
-            learning_rate=lambda i: 0.01 / (i + 1),
+            schedule=schedule or harmonic(),
             seed=3,
-            intervals=intervals or Intervals(log=2, evaluation=4, checkpoint=3, last=6),
             log=log,
             evaluate=evaluate,
             save=save,
-            micro_batch=micro_batch,
             losses=losses,
         )
 
@@ -130,10 +139,10 @@ def test_logs_saves_and_evaluates_when_due_and_saves_before_evaluating(tmp_path:
 
 def test_what_is_logged_is_the_mean_loss_the_rate_and_the_gradient_norm(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.train(0, 2, intervals=Intervals(1, 9, 9, 2))
+    run.train(0, 2, schedule=harmonic(iterations=2, log_interval=1))
     each = [run.logged[1]["train/loss"], run.logged[2]["train/loss"]]
     pair = Run(tmp_path)
-    pair.train(0, 2, intervals=Intervals(2, 9, 9, 2))
+    pair.train(0, 2, schedule=harmonic(iterations=2))
     assert pair.logged[2]["train/loss"] == pytest.approx(np.mean(each), rel=1e-6)
     assert pair.logged[2]["train/lr"] == 0.005
     assert pair.logged[2]["train/grad_norm"] > 0
@@ -149,7 +158,7 @@ def test_draws_follow_from_seed_iteration_and_image(tmp_path: Path) -> None:
 def test_accumulating_micro_batches_equals_one_batch(tmp_path: Path) -> None:
     whole, parts = Run(tmp_path / "a"), Run(tmp_path / "b")
     whole.train(0, 3)
-    parts.train(0, 3, micro_batch=2)
+    parts.train(0, 3, schedule=harmonic(micro_batch=2, batch_size=4))
     np.testing.assert_allclose(parts.weight, whole.weight, rtol=1e-5, atol=1e-6)
     assert len(parts.model.seeds) == 2 * len(whole.model.seeds)
 

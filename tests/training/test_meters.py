@@ -24,7 +24,7 @@ MESSAGES = [
 def test_missing_memory_is_explained_with_what_to_lower(error: Exception) -> None:
     with pytest.raises(TrainingError) as caught, out_of_memory_explained():
         raise error
-    for key in ("schedule.micro_batch", "dataset.crop", "model.recompute", "precision"):
+    for key in ("schedule.micro_batch", "dataset.crop", "model.gradient_checkpointing", "precision"):
         assert key in str(caught.value)
     assert caught.value.exit_code == 1
 

@@ -9,6 +9,7 @@ from segnext import backend
 from segnext.errors import WeightsError
 from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from segnext.training.optimizer import AdamW, Group, group_of, parameter_groups
+from segnext.training.schedule import ScheduleSettings
 from tests.training.numpy_adamw import NumpyAdamW
 
 jt = backend.start()
@@ -58,7 +59,7 @@ def test_the_head_learns_ten_times_faster_with_decay(name: str, parameters: int,
     ],
 )
 def test_the_first_matching_rule_decides_the_group(name: str, group: Group) -> None:
-    assert group_of(name) == group
+    assert group_of(name, ScheduleSettings()) == group
 
 
 def test_steps_equal_numpy_adamw_in_every_group() -> None:
@@ -66,7 +67,7 @@ def test_steps_equal_numpy_adamw_in_every_group() -> None:
     names = ["backbone.a.weight", "backbone.norm1.weight", "decode_head.b.bias"]
     values = {name: rng.standard_normal((3, 4)).astype("f") for name in names}
     optimizer = _optimizer(values)
-    reference = NumpyAdamW(values, {name: group_of(name) for name in names})
+    reference = NumpyAdamW(values, {name: group_of(name, ScheduleSettings()) for name in names})
     for lr in (1e-2, 5e-3, 1e-3):
         slopes = {name: rng.standard_normal((3, 4)).astype("f") for name in names}
         optimizer.backward(sum((p * jt.array(slopes[name])).sum() for name, p in optimizer.parameters.items()))

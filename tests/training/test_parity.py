@@ -14,6 +14,7 @@ from segnext import backend
 from segnext.models.segnext import create_model
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimizer import AdamW, group_of, parameter_groups
+from segnext.training.schedule import ScheduleSettings
 from tests.models.drawn import drawn_bases, drawn_images, drawn_labels, golden, prepare
 from tests.models.numpy_segnext import NumpySegNeXt, loss
 from tests.training.numpy_adamw import NumpyAdamW
@@ -98,7 +99,8 @@ def test_gradients_are_the_slopes_of_the_reference_loss(training: Training, part
 
 def test_losses_and_parameters_of_three_steps_equal_numpy_adamw(training: Training) -> None:
     names = list(training.gradients[0])
-    optimizer = NumpyAdamW({name: training.initial[name] for name in names}, {name: group_of(name) for name in names})
+    groups = {name: group_of(name, ScheduleSettings()) for name in names}
+    optimizer = NumpyAdamW({name: training.initial[name] for name in names}, groups)
     tensors: dict[str, Any] = dict(training.initial)
     for step in range(STEPS):
         value, statistics = training.reference(tensors)
@@ -137,5 +139,5 @@ def test_groups_equal_the_official_implementation(training: Training) -> None:
     _, meta = golden("train_tiny_19_64x96")
     assert set(meta["groups"]) == set(training.gradients[0])
     for name, (lr, decay) in meta["groups"].items():
-        group = group_of(name)
+        group = group_of(name, ScheduleSettings())
         assert (LR * group.lr_factor, group.weight_decay) == pytest.approx((lr, decay)), name

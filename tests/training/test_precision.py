@@ -12,8 +12,8 @@ from segnext.data.loader import Batch
 from segnext.errors import ConfigError
 from segnext.training.loop import train
 from segnext.training.loss import LossScale
-from segnext.training.lr_schedule import Intervals
 from segnext.training.optimizer import AdamW, parameter_groups
+from segnext.training.schedule import ScheduleSettings
 
 jt = backend.start()
 CLASSES, STEPS = 3, 24
@@ -29,21 +29,25 @@ def batches() -> list[Batch]:
     return [Batch(images, labels, np.zeros(4, int), np.arange(4), i) for i in range(STEPS)]
 
 
+SCHEDULE = ScheduleSettings(
+    iterations=STEPS, batch_size=1, lr=1e-3, power=0, warmup_iterations=0, head_lr_factor=1.0, log_interval=1
+)
+
+
 class Run:
     """A short training of tiny."""
 
     def __init__(self, precision: str) -> None:
         self.model = create_model("tiny", num_classes=CLASSES, drop_path=0, dropout=0, precision=precision)
         parameters = self.model.parameters_to_train()
-        self.optimizer = AdamW(parameters, parameter_groups(parameters, head_lr_factor=1.0))
+        self.optimizer = AdamW(parameters, parameter_groups(parameters, SCHEDULE))
         self.logged: list[dict[str, float]] = []
         train(
             self.model,
             self.optimizer,
             batches(),
-            learning_rate=lambda iteration: 1e-3,
+            schedule=SCHEDULE,
             seed=0,
-            intervals=Intervals(log=1, evaluation=STEPS, checkpoint=STEPS, last=STEPS),
             log=lambda done, figures: self.logged.append(dict(figures)),
             evaluate=lambda done, check: None,
             save=lambda done: None,
@@ -116,9 +120,8 @@ def test_an_overflow_leaves_the_weights_as_they_are_and_halves_the_loss_scale() 
         model,
         optimizer,
         batches()[:1],
-        learning_rate=lambda iteration: 1e-3,
+        schedule=SCHEDULE,
         seed=0,
-        intervals=Intervals(log=1, evaluation=9, checkpoint=9, last=9),
         log=lambda done, figures: None,
         evaluate=lambda done, check: None,
         save=lambda done: None,

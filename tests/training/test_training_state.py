@@ -14,12 +14,11 @@ from segnext.errors import WeightsError
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import Tracker
-from segnext.training.lr_schedule import Intervals
 from segnext.training.meters import LossMeter
 from segnext.training.training_state import Checkpoints, evaluated
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.saving import save_weights
-from tests.training.test_loop import Run
+from tests.training.test_loop import Run, harmonic
 
 LATEST, PREVIOUS = "latest.resume.safetensors", "previous.resume.safetensors"
 
@@ -27,7 +26,7 @@ LATEST, PREVIOUS = "latest.resume.safetensors", "previous.resume.safetensors"
 def saved_twice(folder: Path) -> Run:
     """A run with the states after 2 and after 4 iterations."""
     run = Run(folder)
-    run.train(0, 4, intervals=Intervals(log=2, evaluation=9, checkpoint=2, last=9))
+    run.train(0, 4, schedule=harmonic(log_interval=2, eval_interval=9, checkpoint_interval=2, iterations=9))
     return run
 
 
@@ -90,9 +89,9 @@ def test_damaged_best_weights_do_not_keep_a_run_from_going_on_and_are_made_anew(
 
 
 def test_the_mean_loss_after_a_stop_between_two_records_is_that_of_the_undisturbed_run(tmp_path: Path) -> None:
-    every_four = Intervals(log=4, evaluation=9, checkpoint=2, last=9)
+    every_four = harmonic(log_interval=4, eval_interval=9, checkpoint_interval=2, iterations=9)
     whole = Run(tmp_path / "whole")
-    whole.train(0, 4, intervals=every_four)
+    whole.train(0, 4, schedule=every_four)
 
     def checkpoints(run: Run, losses: LossMeter) -> Checkpoints:
         info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test={})
@@ -100,11 +99,11 @@ def test_the_mean_loss_after_a_stop_between_two_records_is_that_of_the_undisturb
 
     killed, losses = Run(tmp_path), LossMeter()
     killed.checkpoints = checkpoints(killed, losses)
-    killed.train(0, 2, intervals=every_four, losses=losses)
+    killed.train(0, 2, schedule=every_four, losses=losses)
     resumed, losses = Run(tmp_path), LossMeter()
     resumed.checkpoints = checkpoints(resumed, losses)
     assert resumed.checkpoints.restore() == 2
-    resumed.train(2, 4, intervals=every_four, losses=losses)
+    resumed.train(2, 4, schedule=every_four, losses=losses)
     assert resumed.logged[4]["train/loss"] == whole.logged[4]["train/loss"]
 
 

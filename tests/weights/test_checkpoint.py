@@ -9,18 +9,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from segnext.data.classes import CAMVID
+from segnext.data.settings import InferenceSettings, Windows
 from segnext.errors import WeightsError
-from segnext.evaluation.inference import InferenceSettings
+from segnext.evaluation.inference import input_size
 from segnext.weights.checkpoint import METADATA_KEY, CheckpointInfo, open_checkpoint
 from segnext.weights.zoo import ZOO
 
-SETTINGS = InferenceSettings(test_mode="slide", scale=(480, 360), crop=(352, 480), stride=(200, 300))
+SETTINGS = InferenceSettings(windows=Windows.slide, scale=(480, 360), crop=(352, 480), stride=(200, 300))
 INFO = CheckpointInfo(
     model="tiny",
     dataset="camvid",
     classes=CAMVID,
     nmf_rank=16,
-    test=SETTINGS.for_checkpoint(),
+    test=SETTINGS,
     iteration=100,
     mIoU=0.5,
 )
@@ -36,7 +37,7 @@ def test_what_a_checkpoint_says_of_itself_is_read_back(tmp_path: Path) -> None:
     info = CheckpointInfo.read(save(tmp_path / "a.safetensors", INFO.to_metadata()))
     assert info is not None
     assert (info.model, info.dataset, info.nmf_rank, info.iteration, info.mIoU) == ("tiny", "camvid", 16, 100, 0.5)
-    assert InferenceSettings.of_checkpoint(info) == SETTINGS
+    assert info.test == SETTINGS
     assert info.classes.names == CAMVID.names
     assert np.array_equal(info.classes.palette, CAMVID.palette)
 
@@ -85,9 +86,8 @@ def test_a_published_checkpoint_is_known_by_its_name(tmp_path: Path, monkeypatch
     assert path == file
     assert info is not None
     assert (info.model, info.dataset, info.nmf_rank, len(info.classes)) == ("base", "cityscapes", 64, 19)
-    settings = InferenceSettings.of_checkpoint(info)
-    assert settings.test_mode == "slide"
-    assert settings.input_size(1024, 2048, 1.0) == (1024, 2048)
+    assert info.test.windows == "slide"
+    assert input_size(info.test, 1024, 2048, 1.0) == (1024, 2048)
 
 
 def test_a_published_backbone_is_no_checkpoint_to_segment_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

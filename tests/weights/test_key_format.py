@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segnext.errors import WeightsError
-from segnext.weights.key_format import respell, to_official, unwrap, with_batch_counters
+from segnext.weights.key_format import renamed_for, to_official, unwrap, with_batch_counters
 from segnext.weights.lazy_arrays import StoredArray
 
 ARRAY = StoredArray((1,), "float32", lambda: np.ones(1, np.float32))
@@ -87,14 +87,14 @@ def test_two_tensors_for_one_name_are_ambiguous() -> None:
 
 def test_mmsegmentations_spelling_differs_in_the_depthwise_convolution_alone() -> None:
     official = {"backbone.block1.0.mlp.dwconv.dwconv.bias": 1, "backbone.block1.0.mlp.fc1.bias": 2}
-    mmseg = respell(official, "mmseg")
+    mmseg = renamed_for(official, "mmseg")
     assert mmseg == {"backbone.block1.0.mlp.dwconv.bias": 1, "backbone.block1.0.mlp.fc1.bias": 2}
-    assert respell(official, "official") == official
+    assert renamed_for(official, "official") == official
 
 
 def test_an_unknown_spelling_names_the_known_ones() -> None:
-    with pytest.raises(WeightsError, match="spelling=keras is unknown: choose one of official, mmseg"):
-        respell({}, "keras")
+    with pytest.raises(WeightsError, match="key_format=keras is unknown: choose one of official, mmseg"):
+        renamed_for({}, "keras")
 
 
 def test_a_batch_counter_follows_every_running_variance() -> None:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from segnext.errors import WeightsError
 from segnext.models.tensor_shapes import tensor_shapes
-from segnext.weights.key_format import respell, with_batch_counters
+from segnext.weights.key_format import renamed_for, with_batch_counters
 from segnext.weights.loading import load_weights, read_weights
 from segnext.weights.saving import save_weights
 from tests.weights.fakes import FakeModel, assert_same_bits, torch_state, write_torch_legacy, write_torch_zip
@@ -43,7 +43,7 @@ def assert_untouched(model: FakeModel) -> None:
 def test_pytorch_checkpoints_of_both_spellings_load_completely(
     writer: Callable[[Path, Any], Path], spelling: str, source: FakeModel, tmp_path: Path
 ) -> None:
-    state = torch_state(with_batch_counters(respell(source.arrays(), spelling)))
+    state = torch_state(with_batch_counters(renamed_for(source.arrays(), spelling)))
     checkpoint = {"meta": {"iter": 160000}, "state_dict": OrderedDict((f"module.{k}", v) for k, v in state.items())}
     model = FakeModel("tiny", num_classes=19, seed=2)
     report = load_weights(model, writer(tmp_path / "x.pth", checkpoint))
@@ -110,14 +110,14 @@ def test_a_deeper_backbone_that_covers_a_shallower_one_is_refused(tmp_path: Path
 
 def test_another_number_of_classes_is_refused_with_both_numbers(source: FakeModel, tmp_path: Path) -> None:
     path = write(tmp_path / "x.safetensors", source)
-    with pytest.raises(WeightsError, match=r"predicts 19 classes and the model 150.*model\.head=new"):
+    with pytest.raises(WeightsError, match=r"predicts 19 classes and the model 150.*model\.reset_classifier=true"):
         load_weights(FakeModel("tiny", num_classes=150), path)
 
 
 def test_a_new_head_keeps_the_models_own_classifier_and_takes_all_else(source: FakeModel, tmp_path: Path) -> None:
     model = FakeModel("tiny", num_classes=150, seed=2)
     classifier = model.arrays()["decode_head.conv_seg.weight"]
-    report = load_weights(model, write(tmp_path / "x.safetensors", source), head="new")
+    report = load_weights(model, write(tmp_path / "x.safetensors", source), reset_classifier=True)
     after = model.arrays()
     assert after["decode_head.conv_seg.weight"] is classifier
     assert np.array_equal(after["decode_head.align.conv.weight"], source.arrays()["decode_head.align.conv.weight"])
@@ -185,7 +185,7 @@ def test_the_report_of_a_clean_load_is_one_line(source: FakeModel, tmp_path: Pat
 
 
 def test_reading_gives_official_names_without_a_model(source: FakeModel, tmp_path: Path) -> None:
-    path = save_weights(source, tmp_path / "x.pth", spelling="mmseg")
+    path = save_weights(source, tmp_path / "x.pth", key_format="mmseg")
     adapted = read_weights(path)
     assert set(adapted.tensors) == set(source.arrays())
     assert len(adapted.ignored) == 31

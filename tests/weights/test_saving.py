@@ -22,12 +22,12 @@ from tests.weights.fakes import FakeModel, assert_same_bits
 
 
 @pytest.mark.parametrize(
-    ("file", "spelling"),
+    ("file", "key_format"),
     [("x.safetensors", "official"), *((f"x.{kind}", way) for kind in ("pkl", "pth") for way in ("official", "mmseg"))],
 )
-def test_a_round_trip_is_exact_in_every_container_and_spelling(file: str, spelling: str, tmp_path: Path) -> None:
+def test_a_round_trip_is_exact_in_every_container_and_spelling(file: str, key_format: str, tmp_path: Path) -> None:
     source, model = FakeModel("tiny", seed=1), FakeModel("tiny", seed=2)
-    assert load_weights(model, save_weights(source, tmp_path / file, spelling=spelling)).complete
+    assert load_weights(model, save_weights(source, tmp_path / file, key_format=key_format)).complete
     assert_same_bits(model.arrays(), source.arrays())
 
 
@@ -64,7 +64,7 @@ def test_a_jittor_pickle_is_a_bare_dict_of_arrays_with_jittors_checksum(tmp_path
 
 def test_a_pytorch_file_has_batch_counters_and_what_mmsegmentation_looks_for(tmp_path: Path) -> None:
     metadata = {"classes": ["road", "sky"], "palette": np.array([[1, 2, 3], [4, 5, 6]], np.uint8), "mIoU": 0.5}
-    content = open_container(save_weights(FakeModel("tiny"), tmp_path / "x.pth", spelling="mmseg", metadata=metadata))
+    content = open_container(save_weights(FakeModel("tiny"), tmp_path / "x.pth", key_format="mmseg", metadata=metadata))
     state, meta = content["state_dict"], content["meta"]
     assert len(state) == 550
     assert "backbone.block1.0.mlp.dwconv.weight" in state
@@ -105,18 +105,18 @@ def test_the_file_is_readable_by_others_as_the_umask_allows(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("file", "spelling", "message"),
+    ("file", "key_format", "message"),
     [
         ("x.onnx", "official", r"one of the suffixes \.safetensors, \.pkl, \.pth"),
-        ("x.pth", "keras", "spelling=keras is unknown"),
+        ("x.pth", "keras", "key_format=keras is unknown"),
         ("x.safetensors", "mmseg", "keep the official names"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_writing(
-    file: str, spelling: str, message: str, tmp_path: Path
+    file: str, key_format: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(WeightsError, match=message):
-        save_weights({"a": np.ones(1, np.float32)}, tmp_path / file, spelling=spelling)
+        save_weights({"a": np.ones(1, np.float32)}, tmp_path / file, key_format=key_format)
     assert list(tmp_path.iterdir()) == []
 
 

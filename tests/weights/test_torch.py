@@ -47,13 +47,13 @@ numpy.savez(sys.argv[2], **{name: value.numpy() for name, value in state.items()
 """
 
 
-@pytest.mark.parametrize("spelling", ["official", "mmseg"])
-def test_pytorch_loads_our_file_safely_and_bit_for_bit(spelling: str, torch_python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key_format", ["official", "mmseg"])
+def test_pytorch_loads_our_file_safely_and_bit_for_bit(key_format: str, torch_python: str, tmp_path: Path) -> None:
     source = FakeModel("tiny", num_classes=2)
     metadata = {"classes": ["road", "sky"], "palette": [[1, 2, 3], [4, 5, 6]]}
-    path = save_weights(source, tmp_path / "x.pth", spelling=spelling, metadata=metadata)
+    path = save_weights(source, tmp_path / "x.pth", key_format=key_format, metadata=metadata)
     run(torch_python, READ, path, tmp_path / "x.npz")
-    short = {".mlp.dwconv.dwconv.": ".mlp.dwconv."} if spelling == "mmseg" else {}
+    short = {".mlp.dwconv.dwconv.": ".mlp.dwconv."} if key_format == "mmseg" else {}
     expected = source.arrays()
     for long, name in short.items():
         expected = {key.replace(long, name): array for key, array in expected.items()}

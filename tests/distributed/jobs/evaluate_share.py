@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
+from segnext.data.settings import InferenceSettings
 from segnext.distributed.communicator import Communicator
-from segnext.evaluation.inference import InferenceSettings
 
 jt = backend.start("cpu")
 
@@ -41,7 +41,7 @@ class TwoSizes:
         return Sample(sample.image[:height], sample.label[:height])
 
 
-dataset = TwoSizes(create_dataset("shapes", split="val", size=(64, 64), length=7))
+dataset = TwoSizes(create_dataset("shapes", split="val", image_size=(64, 64), val_images=7))
 model = create_model("tiny", num_classes=len(dataset.classes), seed=3)
 communicator = Communicator.join()
 seen: list[int] = []

@@ -16,6 +16,7 @@ from segnext.backend.world import current_world
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.creation import create_dataset
 from segnext.data.loader import TrainingLoader
+from segnext.data.settings import AugmentationSettings
 from segnext.distributed.communicator import Communicator
 
 world = current_world()
@@ -23,20 +24,20 @@ jt = backend.start("cpu")
 
 from segnext.models.segnext import create_model  # noqa: E402
 from segnext.training.loop import train  # noqa: E402
-from segnext.training.lr_schedule import Intervals, LearningRate  # noqa: E402
 from segnext.training.optimizer import AdamW, parameter_groups  # noqa: E402
+from segnext.training.schedule import ScheduleSettings  # noqa: E402
 
 STEPS = 10
 folder, batch = Path(sys.argv[1]), int(sys.argv[2])
 communicator = Communicator.join()
-dataset = create_dataset("shapes", split="train", size=(48, 48), length=32)
+dataset = create_dataset("shapes", split="train", image_size=(48, 48), train_images=32)
 model = create_model("tiny", num_classes=len(dataset.classes), seed=3)
 parameters = model.parameters_to_train()
 optimizer = AdamW(parameters, parameter_groups(parameters))
 logged: list[tuple[float, float]] = []
 loader = TrainingLoader(
     dataset,
-    TrainingTransform(crop=(48, 48), scale=(48, 48)),
+    TrainingTransform(AugmentationSettings(crop=(48, 48), scale=(48, 48))),
     batch_size=batch,
     seed=5,
     first_iteration=0,
@@ -50,13 +51,16 @@ with loader as batches:
         model,
         optimizer,
         batches,
-        learning_rate=LearningRate(6e-5, 160_000, warmup_iterations=1500, warmup_ratio=1e-6, power=1.0),
+        schedule=ScheduleSettings(
+            iterations=160_000,
+            batch_size=batch,
+            micro_batch=int(sys.argv[3]) if len(sys.argv) > 3 else None,
+            log_interval=1,
+        ),
         seed=5,
-        intervals=Intervals(1, STEPS + 1, STEPS + 1, STEPS + 1),
         log=lambda done, metrics: logged.append((metrics["train/loss"], metrics["train/grad_norm"])),
         evaluate=lambda done, check: None,
         save=lambda done: None,
-        micro_batch=int(sys.argv[3]) if len(sys.argv) > 3 else None,
         communicator=communicator,
     )
 tensors = {name: var.numpy() for name, var in model.tensors().items()}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segnext.training.lr_schedule import LearningRate
+from segnext.training.schedule import ScheduleSettings
 
 OFFICIAL = {
     0: 6.0e-11,
@@ -17,17 +17,19 @@ OFFICIAL = {
 
 @pytest.mark.parametrize(("iteration", "rate"), OFFICIAL.items())
 def test_the_learning_rate_is_the_official_one(iteration: int, rate: float) -> None:
-    assert LearningRate(6e-5, 160_000)(iteration) == pytest.approx(rate, rel=1e-9)
+    assert ScheduleSettings(iterations=160_000).learning_rate(iteration) == pytest.approx(rate, rel=1e-9)
 
 
 def test_the_rate_is_highest_where_the_warm_up_ends() -> None:
-    rate = LearningRate(6e-5, 160_000)
+    rate = ScheduleSettings(iterations=160_000).learning_rate
     assert max(range(4000), key=rate) == 1500
 
 
 def test_without_warm_up_training_starts_at_the_full_rate() -> None:
-    assert LearningRate(0.1, 100, warmup_iterations=0)(0) == 0.1
+    assert ScheduleSettings(iterations=100, lr=0.1, warmup_iterations=0).learning_rate(0) == 0.1
 
 
 def test_a_power_bends_the_decay() -> None:
-    assert LearningRate(1.0, 100, warmup_iterations=0, power=2.0)(50) == pytest.approx(0.25)
+    assert ScheduleSettings(iterations=100, lr=1.0, warmup_iterations=0, power=2.0).learning_rate(50) == pytest.approx(
+        0.25
+    )

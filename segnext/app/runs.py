@@ -1,0 +1,143 @@
+"""What verbs other than train do before and after their work: settings from a checkpoint, and a folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from segnext.app.renamed import RENAMED
+from segnext.app.resolution import to_yaml
+from segnext.app.schema import CommonConfig, leaf_keys
+from segnext.distributed.communicator import Communicator
+from segnext.errors import ConfigError
+from segnext.tracking.run_folder import RunFolder
+from segnext.weights.checkpoint import describe, find_checkpoint
+from segnext.weights.zoo import PREFIX
+
+__all__ = ["open_run_folder", "recorded", "with_settings_of_checkpoint"]
+
+_GROUPS = ("model", "dataset")
+_OF_THE_EVALUATION = tuple(f"dataset.test.{key}" for key in ("tta", "ratios", "flip", "window_batch"))
+
+
+def with_settings_of_checkpoint(overrides: Sequence[str], schema: type[Any]) -> list[str]:
+    """Overrides with those before them that follow from ``checkpoint=…``; what is given itself wins.
+
+    A checkpoint in a run folder has the run's model, dataset and test settings, any other one of ours or of the zoo
+    those that it holds itself, and a foreign one none. Naming another model or dataset leaves out all about it.
+
+    Raises:
+        WeightsError: the checkpoint is missing or damaged.
+    """
+    given = {
+        override.key_or_group: override.value()
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+        if not override.is_delete() and not override.is_sweep_override()
+    }
+    checkpoint = given.get("checkpoint")
+    if not isinstance(checkpoint, str):
+        return list(overrides)
+    known = _settings_of(checkpoint, [key for key in leaf_keys(schema) if key not in schema.UNREAD])
+    for group in _GROUPS:
+        if group in given and given[group] != known.get(group):
+            known = {key: value for key, value in known.items() if key.split(".")[0] != group}
+    inside = [key for key in given if key not in _GROUPS]  # a group that is given may be what the checkpoint says
+    own = {
+        key: value
+        for key, value in known.items()
+        if key not in given and not any(key.startswith(f"{outer}.") for outer in inside)
+    }
+    return [*(f"{key}={_literal(value)}" for key, value in own.items()), *overrides]
+
+
+def _settings_of(checkpoint: str, keys: Sequence[str]) -> dict[str, Any]:
+    """What is known of a checkpoint: the choices of the groups, and those of the ``keys`` that are in them."""
+    info = describe(checkpoint)
+    known: dict[str, Any] = {}
+    if info is not None:
+        test = {f"dataset.test.{key}": value for key, value in info.test_record().items()}
+        known = {"model": info.model, "dataset": info.dataset, "model.ham.rank": info.nmf_rank, **test}
+    if not checkpoint.startswith(PREFIX):
+        file = find_checkpoint(checkpoint)
+        if file.parent.name == "checkpoints":
+            known |= _recorded(file.parent.parent / "config.yaml", keys)
+    if "dataset.split_files.val" not in keys:  # the images are of no matter, and the checkpoint knows its classes
+        known.pop("dataset.root", None)
+        known.pop("dataset.classes", None)
+    return {key: value for key, value in known.items() if key in (*keys, *_GROUPS)}
+
+
+def _recorded(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Those ``keys`` of model and dataset that a run's configuration holds, under today's names."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = {group: config[group]["name"] for group in _GROUPS}
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return {}  # no record or a damaged one: the checkpoint describes itself
+    before = {new: old for old, new in RENAMED.items() if "." in old}
+    for key in keys:
+        for name in (key, before.get(key)):
+            run_time = name in _OF_THE_EVALUATION
+            if name and name.split(".")[0] in _GROUPS and not name.endswith(".name") and not run_time:
+                try:
+                    node = config
+                    for part in name.split("."):
+                        node = node[part]
+                except (KeyError, TypeError):
+                    continue
+                known[key] = node
+                break
+    return known
+
+
+def _literal(value: Any) -> str:
+    """``value`` as Hydra's command line reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(getattr(value, "value", value))
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
+    """A new folder below ``output_dir``, or the one named by ``run_folder``, holding the resolved configuration.
+
+    Raises:
+        ConfigError: the folder holds a finished run or belongs to one that is at work.
+    """
+    folder = RunFolder.adopt(config.run_folder) if config.run_folder else RunFolder.create(config.output_dir, name)
+    if folder.has_finished:
+        raise ConfigError(f"run_folder={config.run_folder} holds a finished run: name another folder")
+    folder.claim()
+    folder.write_config(to_yaml(config))
+    return folder
+
+
+@contextmanager
+def recorded(folder: RunFolder, *, by: Communicator | None = None) -> Iterator[None]:
+    """Keeps ``status.json`` of the folder: running, then how it ended; rank 0 alone does so."""
+    if by is not None and not by.is_main:
+        yield
+        return
+    folder.write_status("running")
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder.write_status("interrupted", exit_reason="stopped by the user")
+        raise
+    except BaseException as error:
+        folder.write_status("failed", error=str(error), exit_reason=type(error).__name__)
+        raise
+    folder.write_status("finished")

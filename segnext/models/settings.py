@@ -1,0 +1,67 @@
+"""The settings of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from segnext.models.variants import get_variant
+from segnext.settings import MISSING, require
+
+__all__ = ["Gradient", "HamSettings", "ModelSettings"]
+
+
+class Gradient(str, Enum):
+    """Of the matrix factorisation: through all its steps, or through the last one alone (cheaper)."""
+
+    full = "full"
+    one_step = "one_step"
+
+
+@dataclass
+class HamSettings:
+    """The decode head's matrix factorisation.
+
+    Attributes:
+        rank: number of NMF bases; null: the published one of this size
+        gradient: full (through all NMF steps, as the official code) or one_step (cheaper)
+    """
+
+    rank: int | None = None
+    gradient: Gradient = Gradient.full
+
+
+@dataclass
+class ModelSettings:
+    """One SegNeXt but for its number of classes. What follows from the size is filled in when the object is made.
+
+    Attributes:
+        name: size of the network: tiny, small, base or large
+        drop_path: drop-path rate of the last block, from 0 to below 1; null: the published one of this size
+        dropout: probability of dropping a channel before the classifier
+        ham: the decode head's matrix factorisation
+        gradient_checkpointing: less memory for up to a third more time: blocks are computed again for the gradient
+    """
+
+    name: str = MISSING
+    drop_path: float | None = None
+    dropout: float = 0.1
+    ham: HamSettings = field(default_factory=HamSettings)
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name == MISSING:
+            return
+        variant = get_variant(self.name)
+        if self.drop_path is None:
+            self.drop_path = variant.drop_path
+        if self.ham.rank is None:
+            self.ham = replace(self.ham, rank=variant.nmf_rank)
+        require(0 <= self.drop_path < 1, "model.drop_path", self.drop_path, "a rate from 0 to below 1")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate from 0 to below 1")
+        require(self.nmf_rank >= 1, "model.ham.rank", self.nmf_rank, "at least 1")
+
+    @property
+    def nmf_rank(self) -> int:
+        """Number of NMF bases."""
+        return self.ham.rank or get_variant(self.name).nmf_rank
