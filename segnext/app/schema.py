@@ -213,7 +213,9 @@ class PredictConfig(CommonConfig):
     """
 
     UNREAD = (
-        *_unread("dataset", DatasetSettings, but=("name", "root", "classes", "test")),
+        *_unread(
+            "dataset", DatasetSettings, but=("name", "root", "classes", "test", "exif", "image_range", "max_megapixels")
+        ),
         *_unread("model", ModelSettings, but=("name", "ham.rank")),
         "workers",
     )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.workers import Outcome, PoolOwner, WorkerPool
-from segnext.errors import ConfigError, DataError, SegNeXtError
+from segnext.errors import ConfigError, DataError
 
 __all__ = ["Batch", "EvaluationLoader", "TrainingLoader"]
 
@@ -214,7 +214,7 @@ class _Ordered:
     passes: Int64
     indices: Int64
     finished: int = 0
-    errors: dict[int, SegNeXtError] = field(default_factory=dict)
+    errors: dict[int, Exception] = field(default_factory=dict)
 
 
 def _await(pool: WorkerPool, ahead: deque[_Ordered], rows: int) -> None:

@@ -133,13 +133,17 @@ def _next_task(task_fd: int, parent: int) -> bytes | None:
 _LIVENESS_SECONDS = 0.5
 
 
+class LoaderWorkerError(RuntimeError):
+    """Nobody foresaw what has gone wrong in a worker; the error's cause has the worker's traceback."""
+
+
 class Outcome(NamedTuple):
     """What became of a task: its place, the job's two figures, and the error to raise, if any."""
 
     slot: int
     row: int
     figures: tuple[int, int]
-    error: SegNeXtError | None
+    error: Exception | None
 
 
 class WorkerPool:
@@ -233,11 +237,12 @@ class WorkerPool:
                 return
             text = bytes(self._received[_RESULT.size : end]).decode(errors="replace")
             del self._received[:end]
-            error: SegNeXtError | None = None
+            error: Exception | None = None
             if state == _REFUSED:
                 error = DataError(text)
             elif state != _DONE:
-                error = SegNeXtError(f"a loader worker failed:\n{text}")
+                error = LoaderWorkerError(text.strip().splitlines()[-1])
+                error.__cause__ = RuntimeError(f"in a loader worker:\n{text}")
             else:
                 for line in text.splitlines():
                     warn_once(line)

@@ -82,11 +82,11 @@ class WandbSink:
         self._git_revision = git_revision
         self._settings: dict[str, Any] = {
             "project": project or _variable("PROJECT") or "segnext",
-            "entity": entity,
+            "entity": entity or _variable("ENTITY") or None,
             "name": self._own("NAME") or folder.name,
-            "group": group,
+            "group": group or _variable("RUN_GROUP") or None,
             "tags": [*labels, *(tags or filter(None, _variable("TAGS").split(",")))] or None,
-            "notes": notes,
+            "notes": notes or _variable("NOTES") or None,
             "job_type": _variable("JOB_TYPE") or "train",
             "config": {**config, "git_revision": git_revision},
         }
@@ -190,6 +190,7 @@ class WandbSink:
         for name in ("PROJECT", "ENTITY", "BASE_URL", "TAGS", "RUN_ID", "NAME", "RUN_GROUP"):
             os.environ.pop(f"WANDB_{name}", None)
         self._settings["project"] = re.sub(r"[/\\#?%:]", "-", self._settings["project"])[:128]
+        self._settings["group"] = (self._settings["group"] or "")[:128] or None
         self._settings["tags"] = [tag[:64] for tag in self._settings["tags"] or [] if tag] or None
         self._settings |= {"entity": None, "group": self._settings["group"] and self._settings["group"][:128]}
 

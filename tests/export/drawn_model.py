@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segnext.data.classes import ClassTable
-from segnext.evaluation.inference import InferenceSettings
+from segnext.data.settings import InferenceSettings
 from segnext.export.export import write_onnx
 from segnext.export.settings import ExportSettings
 from segnext.models.segnext import SegNeXt, create_model
@@ -21,7 +21,7 @@ TENSORS = drawn_tensors(tensor_shapes("tiny", num_classes=len(CLASSES)))
 
 
 def info() -> CheckpointInfo:
-    return CheckpointInfo("tiny", "drawn", CLASSES, 16, TEST.for_checkpoint(), iteration=7, mIoU=0.25)
+    return CheckpointInfo("tiny", "drawn", CLASSES, 16, TEST, iteration=7, mIoU=0.25)
 
 
 def export(path: Path, settings: ExportSettings | None = None) -> Path:

@@ -208,7 +208,9 @@ def camvid(root: Path, *, label: int = 3, broken_image: bool = False, without_la
             (root / folder / split).mkdir(parents=True)
         image = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
         image.save(root / "images" / split / "one.jpg")
-        Image.fromarray(np.full((40, 48), label, np.uint8)).save(root / "annotations" / split / "one.png")
+        labels = np.full((40, 48), label, np.uint8)
+        labels[:, 24:] = 0  # a second class: one alone is refused
+        Image.fromarray(labels).save(root / "annotations" / split / "one.png")
     if broken_image:
         (root / "images/val/one.jpg").write_bytes(b"no image")
     if without_label:
@@ -277,7 +279,7 @@ def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_file(tmp_path: 
     arguments = command("dataset=shapes", f"output_dir={tmp_path / 'out'}")
     done = subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: RuntimeError: the disk is on fire (traceback in ")
+    assert done.stderr.startswith("error: LoaderWorkerError: RuntimeError: the disk is on fire (traceback in ")
     assert "Traceback" in (tmp_path / "home/traceback.log").read_text()
 
 

@@ -15,6 +15,7 @@ import pytest
 from segnext import backend
 from segnext.data.classes import SHAPES
 from segnext.data.loader import Batch
+from segnext.data.settings import InferenceSettings
 from segnext.errors import TrainingError, WeightsError
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
@@ -76,7 +77,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.model = OneLayer()
         self.optimizer = AdamW(self.model.tensors(), parameter_groups(self.model.tensors()))
-        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test={})
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test=InferenceSettings())
         self.checkpoints = Checkpoints(folder, self.model, self.optimizer, info=info)
         self.calls: list[str] = []
         self.logged: dict[int, dict[str, float]] = {}
@@ -256,7 +257,7 @@ def test_memory_is_logged(tmp_path: Path) -> None:
 def test_the_loss_scale_is_part_of_what_is_resumed(tmp_path: Path) -> None:
     def checkpoints(scale: LossScale) -> Checkpoints:
         run = Run(tmp_path)
-        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test={})
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test=InferenceSettings())
         return Checkpoints(tmp_path, run.model, run.optimizer, info=info, loss_scale=scale)
 
     learned, fresh = LossScale(512.0), LossScale()

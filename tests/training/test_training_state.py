@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from segnext.data.classes import SHAPES
+from segnext.data.settings import InferenceSettings
 from segnext.errors import WeightsError
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder
@@ -94,7 +95,7 @@ def test_the_mean_loss_after_a_stop_between_two_records_is_that_of_the_undisturb
     whole.train(0, 4, schedule=every_four)
 
     def checkpoints(run: Run, losses: LossMeter) -> Checkpoints:
-        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test={})
+        info = CheckpointInfo("tiny", "shapes", SHAPES, 16, test=InferenceSettings())
         return Checkpoints(tmp_path, run.model, run.optimizer, info=info, losses=losses)
 
     killed, losses = Run(tmp_path), LossMeter()

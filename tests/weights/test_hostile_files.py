@@ -147,7 +147,8 @@ def test_numbers_that_repeat_or_are_narrow_are_not_taken_without_a_word(
     "damage", [{"iteration": -5}, {"iteration": 1.5}, {"mIoU": 2.0}, {"mIoU": "x"}, {"classes": 3}]
 )
 def test_a_checkpoint_that_says_what_cannot_be_is_refused(damage: dict[str, Any], tmp_path: Path) -> None:
-    record = {"model": "tiny", "dataset": "d", "nmf_rank": 16, "classes": ["a"], "palette": [[0, 0, 0]], "test": {}}
+    whole = {"windows": "whole", "scale": [64, 64], "size_divisor": 1, "crop": [64, 64], "stride": [64, 64]}
+    record = {"model": "tiny", "dataset": "d", "nmf_rank": 16, "classes": ["a"], "palette": [[0, 0, 0]], "test": whole}
     save_weights(ARRAYS, tmp_path / "a.safetensors", metadata={"segnext": json.dumps(record)})
     assert CheckpointInfo.read(tmp_path / "a.safetensors") is not None
     save_weights(ARRAYS, tmp_path / "b.safetensors", metadata={"segnext": json.dumps(record | damage)})
