@@ -61,7 +61,9 @@ def test_depth_lists_modules() -> None:
 def test_a_dataset_without_known_classes_asks_for_their_number() -> None:
     done = profile("dataset=folder")
     assert done.returncode == 2
-    assert done.stderr == "error: dataset=folder does not tell its classes: give num_classes=K or dataset.classes=FILE\n"
+    assert (
+        done.stderr == "error: dataset=folder does not tell its classes: give num_classes=K or dataset.classes=FILE\n"
+    )
     assert profile("dataset=folder", "num_classes=3").returncode == 0
 
 
