@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
 from segnext.distributed.communicator import Communicator
 from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
+from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.evaluation.results import metrics_of, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
 from segnext.models.published import Published, published
 from segnext.tracking.console import class_table
 from segnext.tracking.run_supervisor import open_session
+from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.trained import load_trained
 
 
@@ -32,10 +35,12 @@ def main(config: EvaluateConfig) -> None:
     dataset = create_dataset(config.dataset, split=config.split)
     if config.evaluation.submission:
         require_benchmark(config.dataset.name)
-    trained = load_trained(config.checkpoint, settings=config.model, num_classes=len(dataset.classes))
-    communicator, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
+    load = _checked(config, len(dataset.classes))
+    communicator, folder, members = assemble(
+        config, lambda: open_run_folder(config, config.name), console, jittor=config.engine == Engine.jittor
+    )
     with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
-        model = trained.build(precision=config.precision, seed=config.seed)
+        model, info = load()
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )
@@ -43,9 +48,9 @@ def main(config: EvaluateConfig) -> None:
         if not communicator.is_main:
             return
         metrics = metrics_of(results) | {
-            "checkpoint": str(trained.path), "split": config.split, "seed": config.seed,
+            "checkpoint": config.checkpoint, "engine": config.engine.value, "split": config.split, "seed": config.seed,
             "mode": "ms" if config.dataset.test.tta else "ss",
-            "iteration": trained.info.iteration if trained.info is not None else None,
+            "iteration": info.iteration if info is not None else None,
         }  # fmt: skip
         write_tables(folder.path, results[0], dataset.classes)
         folder.write_classes(dataset.classes.names, dataset.classes.palette)
@@ -55,6 +60,16 @@ def main(config: EvaluateConfig) -> None:
     if archive is not None:
         console.print(f"submission: {archive} (read back and verified)", soft_wrap=True)
     console.print(f"results: {folder.path}", soft_wrap=True)
+
+
+def _checked(config: EvaluateConfig, num_classes: int) -> Callable[[], tuple[Any, CheckpointInfo | None]]:
+    """Reads the checkpoint before any work; the result makes the model of it once the engine is up."""
+    if config.engine != Engine.jittor:
+        exported = OnnxModel(config.checkpoint, engine=config.engine, device=config.device)
+        exported.require_classes(num_classes)
+        return lambda: (exported, exported.info)
+    trained = load_trained(config.checkpoint, settings=config.model, num_classes=num_classes)
+    return lambda: (trained.build(precision=config.precision, seed=config.seed), trained.info)
 
 
 def _evaluate_repeatedly(

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segnext import backend
+from segnext.app.film import segment_film
 from segnext.app.runner import runner
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import PredictConfig
@@ -21,7 +22,9 @@ from segnext.data.classes import ClassTable, known_classes
 from segnext.data.reading import read_image
 from segnext.data.settings import ReadingSettings
 from segnext.errors import SegNeXtError
+from segnext.evaluation.onnx_model import Engine
 from segnext.evaluation.predictor import Segmenter, find_images, result_names
+from segnext.export.video import VideoReader, is_video
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, legend, overlay, present_classes
 from segnext.weights.checkpoint import describe
@@ -31,6 +34,10 @@ from segnext.weights.trained import load_trained
 @runner("predict", PredictConfig, from_checkpoint=True)
 def main(config: PredictConfig) -> int:
     console = Console(markup=False, emoji=False, highlight=False)
+    if is_video(config.input):
+        reader = VideoReader(config.input)
+        segment_film(config, reader, _segmenter(config), console)
+        return 0
     files = find_images(config.input)
     segmenter = _segmenter(config)
     folder = open_run_folder(config, config.name)
@@ -53,6 +60,10 @@ def main(config: PredictConfig) -> int:
 
 def _segmenter(config: PredictConfig) -> Segmenter:
     """The checkpoint's model; a foreign checkpoint is what ``model`` and ``dataset`` say it is."""
+    if config.engine != Engine.jittor:
+        return Segmenter.from_onnx(
+            config.checkpoint, engine=config.engine, settings=config.dataset.test, device=config.device
+        )
     info = describe(config.checkpoint)
     named = info is None or config.dataset.classes is not None
     classes = known_classes(config.dataset) if named or info is None else info.classes

@@ -39,10 +39,15 @@ class Run:
 
 
 def assemble(
-    config: SharedConfig, open_folder: Callable[[], RunFolder], console: Console
+    config: SharedConfig, open_folder: Callable[[], RunFolder], console: Console, *, jittor: bool = True
 ) -> tuple[Communicator, RunFolder, list[Member]]:
-    """Starts Jittor on this rank's device and joins the others in the folder that rank 0 opens, with its seed."""
+    """Starts Jittor on this rank's device and joins the others in the folder that rank 0 opens, with its seed.
+
+    Work that needs no ``jittor`` is done by one process alone, without starting it.
+    """
     world = current_world()
+    if not jittor:
+        return Communicator(world), open_folder(), []
     cores = pin(world)
     announce = console.print
     folder = open_folder() if world.is_main else None

@@ -25,7 +25,7 @@ _VALUES = {
     "model.head": {"keep": "false", "new": "true"},
     "mode": {"ss": "false", "ms": "true"},
 }
-_SHORT = {"tta": "dataset.test.tta"}  # not old, but handy
+_SHORT = {"tta": "dataset.test.tta", "output": "output.path"}  # not old, but handy
 _NAMES = {new: short for short, new in _SHORT.items()}
 
 
@@ -40,7 +40,7 @@ def modernised(arguments: Sequence[str], known: Iterable[str]) -> tuple[list[str
         match = re.fullmatch(r"(\+{0,2}|~)([\w.]+)=(.*)", argument, re.DOTALL)
         name = match[2] if match else ""
         new = _SHORT.get(name) or RENAMED.get(name)
-        if match is None or new is None or name in keys or new not in keys:
+        if match is None or new is None or new not in keys or (name in keys and name not in _SHORT):
             result.append(argument)
             continue
         value = match[3]

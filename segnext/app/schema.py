@@ -12,7 +12,9 @@ from typing import Any, ClassVar, get_type_hints
 
 from segnext.data.settings import DatasetSettings
 from segnext.errors import ConfigError
+from segnext.evaluation.onnx_model import Engine
 from segnext.evaluation.settings import EvaluationSettings
+from segnext.export.settings import ExportSettings, InputKind, OutputKind, Quantisation
 from segnext.models.precision import Precision
 from segnext.models.settings import ModelSettings
 from segnext.models.variants import get_variant
@@ -32,6 +34,7 @@ __all__ = [
     "Device",
     "DoctorConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "PredictConfig",
     "PrepareConfig",
     "ProfileConfig",
@@ -179,13 +182,20 @@ class TrainConfig(SharedConfig):
             )
 
 
+def _check_engine(engine: Engine, config: CommonConfig) -> None:
+    """Refuses what an exported file can't follow."""
+    if engine != Engine.jittor and config.precision != Precision.fp32:
+        raise ConfigError(f"precision={config.precision.value}: engine={engine.value} computes in fp32, leave it out")
+
+
 @dataclass
 class EvaluateConfig(SharedConfig):
     """`evaluate`.
 
     Attributes:
         name: folder of the evaluations below output_dir
-        checkpoint: a weights file, a run folder, or zoo:NAME; model, dataset and test settings follow from it
+        checkpoint: a weights file, a run folder, zoo:NAME, or an exported file; model, dataset and test follow from it
+        engine: jittor, or onnxruntime or openvino, which run an exported file
         split: train, val or test
         evaluation: what is evaluated and what comes of it
     """
@@ -197,8 +207,18 @@ class EvaluateConfig(SharedConfig):
 
     name: str = MISSING
     checkpoint: str = MISSING
+    engine: Engine = Engine.jittor
     split: str = "val"
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    def check(self) -> None:
+        super().check()
+        _check_engine(self.engine, self)
+        if self.engine != Engine.jittor:
+            if (self.ranks or 1) > 1:
+                raise ConfigError(f"engine={self.engine.value} runs in one process: leave ranks out")
+            if self.evaluation.repeats > 1:
+                raise ConfigError("evaluation.repeats: the bases of an exported file are fixed, leave it out")
 
 
 @dataclass
@@ -207,9 +227,12 @@ class PredictConfig(CommonConfig):
 
     Attributes:
         name: folder of the predictions below output_dir
-        input: an image, a folder of images, or a pattern like 'photos/*.jpg'
-        checkpoint: a weights file, a run folder, or zoo:NAME; model, classes and test settings follow from it
+        input: an image, a folder of images, a pattern like 'photos/*.jpg', a film, camera:0, or a stream (rtsp://…)
+        checkpoint: a weights file, a run folder, zoo:NAME, or an exported file; model, classes and test follow from it
+        engine: jittor, or onnxruntime or openvino, which run an exported file
         alpha: strength of the colours of the overlay, 0 to 1
+        label_files: of a video, write the label PNG of every frame as well
+        max_frames: of a video, end after so many
     """
 
     UNREAD = (
@@ -223,10 +246,15 @@ class PredictConfig(CommonConfig):
     name: str = "predict"
     input: str = MISSING
     checkpoint: str = MISSING
+    engine: Engine = Engine.jittor
     alpha: float = 0.55
+    label_files: bool = False
+    max_frames: int | None = None
 
     def check(self) -> None:
         super().check()
+        _check_engine(self.engine, self)
+        require(self.max_frames is None or self.max_frames >= 1, "max_frames", self.max_frames, "at least 1")
         require(0 <= self.alpha <= 1, "alpha", self.alpha, "a number from 0 to 1")
 
 
@@ -450,6 +478,53 @@ class ReportConfig:
         require(self.bootstrap_samples >= 1, "bootstrap_samples", self.bootstrap_samples, "at least 1")
 
 
+@dataclass
+class ExportConfig(ExportSettings):
+    """`export`.
+
+    Attributes:
+        checkpoint: a weights file, a run folder, or zoo:NAME; model, classes and test settings follow from it
+        model: the network
+        dataset: the images to calibrate for and to score quantised files with
+        device: auto, cpu or cuda: where Jittor computes what the file is compared with
+        image: an image to compare on; null: a drawn one
+        quantise: none, or int8: convolutions in eight bits
+        calibration: folder of images, or a pattern, that show the ranges of values (quantise=int8)
+        calibration_images: so many of them, spread evenly
+        workers: processes that load images; 0: none
+    """
+
+    UNREAD: ClassVar[tuple[str, ...]] = (
+        *_unread("dataset", DatasetSettings, but=(*_DATA, "test")),
+        *_unread("model", ModelSettings, but=("name", "ham.rank")),
+        "dataset.test.tta",
+        "dataset.test.ratios",
+        "dataset.test.flip",
+        "dataset.test.bases",
+    )
+
+    checkpoint: str = MISSING
+    model: ModelSettings = field(default_factory=ModelSettings)
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    device: Device = Device.auto
+    image: str | None = None
+    quantise: Quantisation = Quantisation.none
+    calibration: str | None = None
+    calibration_images: int = 64
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.calibration_images >= 1, "calibration_images", self.calibration_images, "at least 1")
+        require(self.workers >= 0, "workers", self.workers, "at least 0")
+        if (self.quantise == Quantisation.int8) != (self.calibration is not None):
+            raise ConfigError("quantise=int8 and calibration=FOLDER belong together: give both or neither")
+        if self.quantise == Quantisation.int8 and (
+            self.input.kind != InputKind.tensor or self.output.kind != OutputKind.logits
+        ):
+            raise ConfigError("quantise=int8 takes input.kind=tensor output.kind=logits: leave other kinds out")
+
+
 VERBS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -460,4 +535,5 @@ VERBS: dict[str, type[Any]] = {
     "doctor": DoctorConfig,
     "prepare": PrepareConfig,
     "convert": ConvertConfig,
+    "export": ExportConfig,
 }

@@ -16,6 +16,7 @@ from segnext.settings import MISSING, Settings, require
 __all__ = [
     "MULTI_SCALE_RATIOS",
     "AugmentationSettings",
+    "Bases",
     "DatasetSettings",
     "Exif",
     "InferenceSettings",
@@ -35,6 +36,13 @@ class Windows(str, Enum):
     slide = "slide"
 
 
+class Bases(str, Enum):
+    """``per_image``: the random NMF bases of every pass follow from the image's name; ``fixed``: all are the same."""
+
+    per_image = "per_image"
+    fixed = "fixed"
+
+
 @dataclass
 class InferenceSettings(Settings):
     """How an image is shown to the model. The default is the official ADE20K test.
@@ -49,6 +57,7 @@ class InferenceSettings(Settings):
         tta: test-time augmentation, the paper's "ms": average over ratios and flips (12 passes)
         ratios: sizes that tta averages over
         flip: whether tta averages over mirrored images as well
+        bases: per_image (NMF bases drawn by the image's name) or fixed (the same for all, as an exported file has them)
     """
 
     windows: Windows = Windows.whole
@@ -60,6 +69,7 @@ class InferenceSettings(Settings):
     tta: bool = False
     ratios: tuple[float, ...] = MULTI_SCALE_RATIOS
     flip: bool = True
+    bases: Bases = Bases.per_image
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
-from segnext.data.settings import SMALLEST_INPUT, InferenceSettings, Windows
+from segnext.data.settings import SMALLEST_INPUT, Bases, InferenceSettings, Windows
 from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.dense import DenseLogits, strips
 
@@ -31,6 +31,7 @@ __all__ = [
     "SegmentationPredictor",
     "bases_seed",
     "evaluation_mode",
+    "fixed_bases_seed",
     "input_size",
     "resize_for_test",
     "window_boxes",
@@ -106,6 +107,11 @@ def bases_seed(seed: int, *, repeat: int, name: str, pass_number: int, window_nu
     """Seed in [0, 2**31) of the random bases of one forward pass of one image."""
     key = [seed, repeat, zlib.crc32(name.encode(errors="backslashreplace")), pass_number, window_number]
     return int(np.random.SeedSequence(key).generate_state(1)[0]) >> 1
+
+
+def fixed_bases_seed(seed: int) -> int:
+    """The seed of the bases of every pass with ``bases=fixed``, which are those of an image without a name."""
+    return bases_seed(seed, repeat=0, name="", pass_number=0, window_number=0)
 
 
 @contextmanager
@@ -196,9 +202,12 @@ class SegmentationPredictor:
                 for number, (top, bottom, left, right) in enumerate(boxes):
                     pixels = view[top:bottom, left:right]
                     queue = waiting[pixels.shape]
-                    seed = bases_seed(
-                        self.seed, repeat=self.repeat, name=name, pass_number=pass_number, window_number=number
-                    )
+                    if settings.bases == Bases.fixed:
+                        seed = fixed_bases_seed(self.seed)
+                    else:
+                        seed = bases_seed(
+                            self.seed, repeat=self.repeat, name=name, pass_number=pass_number, window_number=number
+                        )
                     queue.append(_Crop(pixels, target, top, left, seed))
                     if len(queue) == settings.window_batch:
                         self._forward(queue)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segnext.errors import ConfigError, WeightsError
 from segnext.evaluation.arrays import NumpyArrays
-from segnext.weights.checkpoint import CheckpointInfo
+from segnext.weights.checkpoint import EXPORTED, CheckpointInfo
 
 __all__ = ["Engine", "OnnxModel", "run_onnx"]
 
@@ -63,6 +63,11 @@ class OnnxModel:
                 another kind.
         """
         self.path = Path(path)
+        if self.path.suffix != EXPORTED:
+            raise WeightsError(
+                f"engine={Engine(engine).value} runs exported files, and {path} is none: "
+                "python -m runners.export checkpoint=… output=model.onnx makes one"
+            )
         self._session = run_onnx(self.path, engine=engine, device=device, threads=threads)
         metadata = self._session.metadata
         info = CheckpointInfo.from_metadata(metadata, origin=str(path))
@@ -76,6 +81,14 @@ class OnnxModel:
             )
         self.info = info
         self.seed = int(metadata.get("seed", 0))
+
+    def require_classes(self, count: int) -> None:
+        """Raises ConfigError unless the file knows as many classes."""
+        if len(self.info.classes) != count:
+            raise ConfigError(
+                f"{self.path} knows the {len(self.info.classes)} classes of {self.info.dataset}, the dataset has "
+                f"{count}: name the data it was trained for"
+            )
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         try:

@@ -19,6 +19,7 @@ from segnext.data.reading import IMAGE_SUFFIXES
 from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, DataError, WeightsError
 from segnext.evaluation.inference import SegmentationModel, SegmentationPredictor
+from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.models.precision import Precision
 from segnext.models.settings import ModelSettings
 from segnext.weights.trained import load_trained
@@ -90,6 +91,30 @@ class Segmenter:
         backend.start(device)
         network = trained.build(precision=precision, seed=seed)
         return cls(network, classes, settings=settings if tta is None else replace(settings, tta=tta), seed=seed)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: str | Path,
+        *,
+        engine: Engine | str = Engine.onnxruntime,
+        settings: InferenceSettings | None = None,
+        device: str = "auto",
+    ) -> Segmenter:
+        """Loads a file that ``runners.export`` wrote; needs neither Jittor nor a compiler.
+
+        Args:
+            path: of the file, of the kinds ``input.kind=tensor output.kind=logits``.
+            engine: onnxruntime or openvino.
+            settings: how images are shown to the model; as the checkpoint was tested by default.
+            device: auto, cpu or cuda.
+
+        Raises:
+            ConfigError: the engine is not installed, or has no such device.
+            WeightsError: the file is missing, not of ours, or the engine can't run it.
+        """
+        model = OnnxModel(path, engine=engine, device=device)
+        return cls(model, model.info.classes, settings=settings or model.info.test)
 
     def predict(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Labels (H, W) int32 of an image: (H, W, 3) uint8 RGB, or grey (H, W), or RGBA (alpha is dropped)."""

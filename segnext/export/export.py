@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segnext.data.augmentation import MEAN, STD
 from segnext.errors import ExportError
-from segnext.evaluation.inference import bases_seed
+from segnext.evaluation.inference import fixed_bases_seed
 from segnext.export.graph import Tensors, build_graph
 from segnext.export.settings import ExportSettings
 from segnext.files import write_atomically
@@ -18,7 +18,7 @@ from segnext.models.noise import Noise
 from segnext.models.variants import get_variant
 from segnext.weights.checkpoint import CheckpointInfo
 
-__all__ = ["fixed_bases", "fixed_bases_seed", "write_onnx"]
+__all__ = ["fixed_bases", "write_onnx"]
 
 
 def write_onnx(
@@ -49,11 +49,6 @@ def write_onnx(
     graph = build_graph(tensors, model=info.model, bases_DR=bases, settings=settings, metadata=metadata)
     write_atomically(path, graph.SerializeToString(), error=ExportError)
     return path
-
-
-def fixed_bases_seed(seed: int) -> int:
-    """The seed of the bases that an image without a name has, and every image with ``bases=fixed``."""
-    return bases_seed(seed, repeat=0, name="", pass_number=0, window_number=0)
 
 
 def fixed_bases(seed: int, *, dim: int, rank: int) -> NDArray[np.float32]:

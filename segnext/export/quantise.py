@@ -16,10 +16,14 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from segnext.data.augmentation import normalize
+from segnext.data.reading import read_image
+from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, ExportError
+from segnext.evaluation.inference import resize_for_test, window_places
 from segnext.files import write_atomically
 
-__all__ = ["quantise"]
+__all__ = ["calibration_inputs", "quantise"]
 
 
 class _Reader(CalibrationDataReader):
@@ -68,3 +72,15 @@ def quantise(source: Path, target: Path, *, inputs: Iterator[NDArray[np.float32]
     onnx.helper.set_model_props(result, metadata | {"quantised": "int8"})
     write_atomically(target, result.SerializeToString(), error=ExportError)
     return target
+
+
+def calibration_inputs(
+    files: Sequence[Path], settings: InferenceSettings, *, count: int
+) -> Iterator[NDArray[np.float32]]:
+    """Up to ``count`` of the images, spread evenly, as the test shows them to the model: (1,3,H,W)."""
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)) if files else []
+    for number in chosen:
+        image = read_image(files[number])
+        view = resize_for_test(image, settings, 1.0)
+        top, bottom, left, right = window_places(settings, view.shape[0], view.shape[1])[0]
+        yield normalize(np.ascontiguousarray(view[top:bottom, left:right]))[None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from segnext.errors import require
+from segnext.data.settings import SMALLEST_INPUT
+from segnext.settings import MISSING, Settings, require
 
-__all__ = ["ExportSettings", "InputKind", "InputSettings", "OutputKind", "OutputSettings", "Storage"]
+__all__ = ["ExportSettings", "InputKind", "InputSettings", "OutputKind", "OutputSettings", "Quantisation", "Storage"]
 
 OLDEST_OPSET, NEWEST_OPSET = 17, 21  # 17 has LayerNormalization; 21 is what onnx 1.17 and ONNX Runtime 1.20 know
-SMALLEST_INPUT = 32  # pixels: one cell of the last backbone stage
 
 
 class InputKind(str, Enum):
@@ -26,6 +26,13 @@ class OutputKind(str, Enum):
     logits = "logits"
     probabilities = "probabilities"
     labels = "labels"
+
+
+class Quantisation(str, Enum):
+    """``int8``: convolutions in eight bits, the rest in float32."""
+
+    none = "none"
+    int8 = "int8"
 
 
 class Storage(str, Enum):
@@ -51,14 +58,16 @@ class OutputSettings:
     """What comes out of the graph; of a single image without the batch.
 
     Attributes:
+        path: the file to write; output=FILE for short
         kind: logits (B,K,⌈H/8⌉,⌈W/8⌉), probabilities (B,K,H,W) or labels (B,H,W) int32
     """
 
+    path: str = MISSING
     kind: OutputKind = OutputKind.logits
 
 
 @dataclass
-class ExportSettings:
+class ExportSettings(Settings):
     """The interface of the graph, and how its weights are stored.
 
     Attributes:
@@ -78,6 +87,9 @@ class ExportSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None:
+            self.size = tuple(self.size)  # type: ignore[assignment]  # OmegaConf has lists alone
         if self.size is not None:
             fits = len(self.size) == 2 and min(self.size) >= SMALLEST_INPUT
             wanted = f"height and width of at least {SMALLEST_INPUT} pixels, as size=[512,512]"

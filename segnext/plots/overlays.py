@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,10 @@ def _same_size(image: RGB, label: Label) -> None:
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: it knows the alphabets that Pillow's own font lacks."""
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
+    package = find_spec("matplotlib")  # found and not imported, which takes longer than drawing
+    assert package is not None
+    assert package.origin is not None
+    return ImageFont.truetype(str(Path(package.origin).with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -26,9 +26,11 @@ from segnext.errors import SegNeXtError, WeightsError
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
-__all__ = ["METADATA_KEY", "CheckpointInfo", "describe", "find_checkpoint", "open_checkpoint"]
+__all__ = ["EXPORTED", "METADATA_KEY", "CheckpointInfo", "describe", "find_checkpoint", "open_checkpoint"]
 
 METADATA_KEY = "segnext"
+EXPORTED = ".onnx"
+"""Suffix of exported models, which describe themselves as checkpoints do."""
 _DAMAGE = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 _TEST_KEYS = ("windows", "scale", "size_divisor", "crop", "stride")
 
@@ -83,6 +85,8 @@ class CheckpointInfo:
         path = Path(path)
         if not path.is_file():
             raise WeightsError(f"checkpoint {path} does not exist: name a weights file or a run folder")
+        if path.suffix == EXPORTED:
+            return cls.from_metadata(_onnx_metadata(path), origin=str(path))
         if path.suffix != ".safetensors":
             return None
         try:
@@ -139,6 +143,20 @@ class CheckpointInfo:
             iteration=iteration,
             mIoU=miou,
         )
+
+
+def _onnx_metadata(path: Path) -> dict[str, str]:
+    try:
+        import onnx  # of the extra `deploy`
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} takes the package onnx to read ({error}): pip install 'segnext-jittor[deploy]'"
+        ) from error
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # of protobuf's own kinds
+        raise WeightsError(f"{path} is no ONNX file: name a file that runners.export wrote") from error
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def open_checkpoint(path: str | Path) -> tuple[Path, CheckpointInfo | None]:

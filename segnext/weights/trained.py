@@ -18,7 +18,7 @@ from segnext.models.precision import Precision
 from segnext.models.segnext import SegNeXt, create_model
 from segnext.models.settings import HamSettings, ModelSettings
 from segnext.models.tensor_shapes import tensor_shapes
-from segnext.weights.checkpoint import CheckpointInfo, find_checkpoint, open_checkpoint
+from segnext.weights.checkpoint import EXPORTED, CheckpointInfo, find_checkpoint, open_checkpoint
 from segnext.weights.loading import ArrayModel, load_weights
 from segnext.weights.zoo import locate
 
@@ -80,6 +80,10 @@ def load_trained(
         WeightsError: the file is missing, damaged or incomplete, or it does not say what it was trained as.
     """
     path, info = open_checkpoint(checkpoint)
+    if path.suffix == EXPORTED:
+        raise WeightsError(
+            f"{path} is an exported file: add engine=onnxruntime or engine=openvino, or name the checkpoint itself"
+        )
     if info is not None and settings is None:
         settings = ModelSettings(info.model, ham=HamSettings(info.nmf_rank))
     if isinstance(settings, str):

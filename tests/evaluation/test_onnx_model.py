@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, WeightsError
-from segnext.evaluation.inference import InferenceSettings, SegmentationPredictor, evaluation_mode
+from segnext.evaluation.inference import SegmentationPredictor, evaluation_mode
 from segnext.evaluation.onnx_model import OnnxModel
 from segnext.export.settings import ExportSettings, OutputKind, OutputSettings
 from tests.export.drawn_model import CLASSES, export, network
@@ -101,7 +102,7 @@ def test_damaged_metadata_are_refused(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_for_other_programs_is_refused_with_the_cure(tmp_path: Path) -> None:
-    path = export(tmp_path / "x.onnx", ExportSettings(output=OutputSettings(OutputKind.labels)))
+    path = export(tmp_path / "x.onnx", ExportSettings(output=OutputSettings(kind=OutputKind.labels)))
     with pytest.raises(WeightsError, match=r"export it with input\.kind=tensor output\.kind=logits"):
         OnnxModel(path)
 

@@ -95,9 +95,9 @@ def test_an_image_is_normalised_in_the_graph_and_comes_back_without_a_batch() ->
 def test_labels_and_probabilities_have_the_size_of_the_input() -> None:
     images = drawn_images((2, 3, 45, 67), 3)
     scores = resize(jt.array(jittor_logits(images)), (45, 67))
-    probabilities = exported(ExportSettings(output=OutputSettings(OutputKind.probabilities)))(images)
+    probabilities = exported(ExportSettings(output=OutputSettings(kind=OutputKind.probabilities)))(images)
     np.testing.assert_allclose(probabilities, jt.nn.softmax(scores, dim=1).numpy(), atol=1e-5)
-    labels = exported(ExportSettings(output=OutputSettings(OutputKind.labels)))(images)
+    labels = exported(ExportSettings(output=OutputSettings(kind=OutputKind.labels)))(images)
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels, jt.argmax(scores, 1)[0].numpy())
 
@@ -114,7 +114,7 @@ def test_float16_weights_halve_the_file_and_change_the_logits_little() -> None:
 
 
 def test_labels_repeat_in_every_run_and_for_any_number_of_threads() -> None:
-    settings = ExportSettings(output=OutputSettings(OutputKind.labels))
+    settings = ExportSettings(output=OutputSettings(kind=OutputKind.labels))
     images = drawn_images((1, 3, 96, 128), 3)
     runs = [exported(settings, threads=threads)(images) for threads in (1, 1, 1, 2, 4)]
     assert all(np.array_equal(run, runs[0]) for run in runs)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from segnext.errors import ExportError
-from segnext.export.export import fixed_bases_seed
+from segnext.evaluation.inference import fixed_bases_seed
 from segnext.export.settings import ExportSettings, InputKind, InputSettings, OutputKind, OutputSettings, Storage
 from segnext.export.verify import verify
 from tests.export.drawn_model import export, network
@@ -22,7 +22,7 @@ KINDS = [(source, target) for source in InputKind for target in OutputKind]
 def test_every_interface_is_proven_on_an_even_and_an_odd_size(
     source: InputKind, target: OutputKind, tmp_path: Path
 ) -> None:
-    settings = ExportSettings(input=InputSettings(source), output=OutputSettings(target))
+    settings = ExportSettings(input=InputSettings(source), output=OutputSettings(kind=target))
     path = export(tmp_path / "x.onnx", settings)
     found = verify(path, network(), settings=settings, bases_seed=fixed_bases_seed(0))
     assert [agreement.size for agreement in found] == [(96, 128), (75, 101)]
@@ -47,7 +47,7 @@ def test_other_bases_than_the_stored_ones_are_noticed(tmp_path: Path) -> None:
 
 
 def test_a_changed_weight_is_noticed_in_the_labels_alone(tmp_path: Path) -> None:
-    settings = replace(ExportSettings(), output=OutputSettings(OutputKind.labels))
+    settings = replace(ExportSettings(), output=OutputSettings(kind=OutputKind.labels))
     path = export(tmp_path / "x.onnx", settings)
     model = onnx.load(path)
     (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "decode_head.conv_seg.bias")
