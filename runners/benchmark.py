@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +26,7 @@ from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
+from segnext.export.workload import ExportedInference, exported_contestants
 from segnext.files import strict_json, write_atomically
 from segnext.tracking.run_supervisor import open_session
 
@@ -80,13 +82,17 @@ def measure(
             if what == "train":
                 session.train()
             elif what == "inference":
-                session.inference()
+                session.inference(partial(_exported, config, classes) if config.engines else None)
             elif what == "data":
                 assert training_set is not None
                 _measure_data(config, session, training_set)
             else:
                 session.start_up(cold=what == "cold_start")
     return session
+
+
+def _exported(config: BenchmarkConfig, classes: int, images: Any) -> dict[str, ExportedInference]:
+    return exported_contestants(config.engines, config.model, images, num_classes=classes)
 
 
 def _measure_data(config: BenchmarkConfig, session: Session, training_set: Dataset) -> None:

@@ -274,6 +274,7 @@ class BenchmarkConfig(SharedConfig):
         warmup: rounds that do not count
         repeats: rounds that do
         against: torch: the same network in PyTorch, in turns with ours
+        engines: exported models beside ours in inference: onnxruntime, openvino, or both as [onnxruntime,openvino]
         torch_settings: how PyTorch runs: eager, channels_last, tf32, bf16, compile; empty: what suits the device
     """
 
@@ -291,6 +292,7 @@ class BenchmarkConfig(SharedConfig):
     warmup: int = 3
     repeats: int = 20
     against: Rival | None = None
+    engines: list[str] = field(default_factory=list)
     torch_settings: list[str] = field(default_factory=list)
 
     def check(self) -> None:
@@ -305,6 +307,10 @@ class BenchmarkConfig(SharedConfig):
                 raise ConfigError(f"against={self.against.value} compares one process with one: leave ranks out")
             for what in self.what:
                 require(what in ("train", "inference"), "what", what, "train or inference: ranks share no other work")
+        for engine in self.engines:
+            require(engine in ("onnxruntime", "openvino"), "engines", engine, "onnxruntime, openvino or both")
+        if self.engines and (self.ranks or 1) > 1:
+            raise ConfigError("engines= compares one process with one: leave ranks out")
         for setting in self.torch_settings:
             require(setting in TORCH_SETTINGS, "torch_settings", setting, f"some of {', '.join(TORCH_SETTINGS)}")
         for key in ("warmup", "repeats"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,8 @@ __all__ = ["InStep", "Scaling", "Session", "contestants", "scaling"]
 
 _LR = 6e-5
 _OURS = "Jittor"
+
+Rivals = Callable[[Any], Mapping[str, Callable[[], float]]]
 
 
 @dataclass
@@ -66,13 +68,17 @@ class Session:
         theirs = [(_LR * group.lr_factor, group.weight_decay, names) for group, names in groups.items()]
         self._network("train", step, theirs)
 
-    def inference(self) -> None:
-        """Labels at full resolution of random images, evaluation mode."""
+    def inference(self, rivals: Rivals | None = None) -> None:
+        """Labels at full resolution of random images, evaluation mode.
+
+        Args:
+            rivals: given the images (B,3,H,W), others that label them: by name, what returns the seconds it took.
+        """
         from segnext.models.segnext import create_model
 
         model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
-        self._network("inference", Inference(model, images), [])
+        self._network("inference", Inference(model, images), [], rivals(images) if rivals is not None else {})
 
     def data(self, batches: Iterator[Any]) -> None:
         """Training batches from the loader, with nobody else at work."""
@@ -93,7 +99,14 @@ class Session:
         self.progress(what, 1, 1)
         self.rows.append(Row(what, _OURS, Timing((seconds,), 0)))
 
-    def _network(self, what: str, ours: Callable[[], float], groups: Sequence[Any]) -> None:
+    def _network(
+        self,
+        what: str,
+        ours: Callable[[], float],
+        groups: Sequence[Any],
+        rivals: Mapping[str, Callable[[], float]] | None = None,
+    ) -> None:
+        rivals = rivals or {}
         if self.communicator.size > 1:
             self._ranks(what, ours)
             return
@@ -111,8 +124,10 @@ class Session:
                     groups=groups,
                 )
             forget_peak()
-            timings = self._turns(what, {_OURS: ours, **{name: twin.run for name, twin in twins.items()}})
-            peaks = {_OURS: self._our_peak(), **{name: twin.peak_bytes for name, twin in twins.items()}}
+            timings = self._turns(what, {_OURS: ours, **rivals, **{name: twin.run for name, twin in twins.items()}})
+            # Rivals work in this process: the peak is nobody's own.
+            peaks = {_OURS: None if rivals else self._our_peak(), **dict.fromkeys(rivals)}
+            peaks |= {name: twin.peak_bytes for name, twin in twins.items()}
         self.operators[what] = profile_operators(ours)
         moved = sum(kind.bytes for kind in self.operators[what])
         macs = self._macs(what)
@@ -125,7 +140,7 @@ class Session:
                     peak_bytes=peaks[name],
                     macs=macs,
                     bytes=moved if name == _OURS else None,
-                    ratio=timings[_OURS].ratio(timing) if twins else None,
+                    ratio=timings[_OURS].ratio(timing) if twins or rivals else None,
                 )
             )
 
