@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -112,6 +114,31 @@ def test_a_video_becomes_an_overlay_and_a_label_file_for_every_frame(
     assert (record["frames"], record["broken"], record["interrupted"]) == (5, [], False)
     assert len(list(VideoReader(str(only(tmp_path / "out", "overlay.mp4"))))) == 5
     assert len(list((tmp_path / "out").rglob("*_label.png"))) == 5
+
+
+def test_ctrl_c_ends_a_video_with_130_and_a_film_that_plays(
+    exported: Path, no_jittor: dict[str, str], tmp_path: Path
+) -> None:
+    with VideoWriter(tmp_path / "clip.mp4", size=(256, 256), fps=5) as writer:
+        for k in range(300):
+            writer.write(np.full((256, 256, 3), k % 256, np.uint8))
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "runners.predict", "engine=onnxruntime", f"checkpoint={exported}", "label_files=true",
+            f"input={tmp_path}/clip.mp4", f"output_dir={tmp_path / 'out'}",
+        ],
+        cwd=REPOSITORY, env=os.environ | no_jittor, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and len(list((tmp_path / "out").rglob("*_label.png"))) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    record = json.loads(only(tmp_path / "out", "predictions.json").read_text(encoding="utf-8"))
+    assert record["interrupted"]
+    assert 3 <= record["frames"] < 300
+    assert len(list(VideoReader(str(only(tmp_path / "out", "overlay.mp4"))))) == record["frames"]
+    assert json.loads(only(tmp_path / "out", "status.json").read_text(encoding="utf-8"))["state"] == "interrupted"
 
 
 def test_the_python_interface_gives_the_same_labels_as_jittor(checkpoint: Path, exported: Path) -> None:
