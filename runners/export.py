@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -18,10 +19,7 @@ from segnext.evaluation.evaluator import EvaluationResult, evaluate
 from segnext.evaluation.inference import fixed_bases_seed
 from segnext.evaluation.onnx_model import OnnxModel
 from segnext.evaluation.predictor import find_images
-from segnext.export.export import write_onnx
-from segnext.export.quantise import calibration_inputs, quantise
 from segnext.export.settings import Quantisation
-from segnext.export.verify import verify
 from segnext.tracking.tracker import git_revision
 from segnext.weights.checkpoint import EXPORTED, CheckpointInfo, describe
 from segnext.weights.trained import TrainedModel, load_trained
@@ -29,7 +27,8 @@ from segnext.weights.trained import TrainedModel, load_trained
 
 @runner("export", ExportConfig, from_checkpoint=True)
 def main(config: ExportConfig) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    write_onnx, verify = _tools()
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     target = Path(config.output.path).expanduser()
     if target.suffix != EXPORTED:
         raise ConfigError(f"output={target}: name a file that ends with {EXPORTED}")
@@ -45,16 +44,28 @@ def main(config: ExportConfig) -> None:
     backend.start(config.device.value, announce=console.print, log=backend.default_log())
     seed = fixed_bases_seed(config.seed)
     for agreement in verify(full, trained.build(), settings=config, bases_seed=seed, image=image):
-        console.print(f"ONNX Runtime against Jittor, {agreement}", markup=False)
-    console.print(f"wrote {full}: {_megabytes(full)}, opset {config.opset}, bases of seed {config.seed}", markup=False)
+        console.print(f"ONNX Runtime against Jittor, {agreement}")
+    console.print(f"wrote {full}: {_megabytes(full)}, opset {config.opset}, bases of seed {config.seed}")
     if quantised:
+        from segnext.export.quantise import calibration_inputs, quantise  # of the extra `deploy`
+
         inputs = calibration_inputs(pictures, config.dataset.test, count=config.calibration_images)
         quantise(full, target, inputs=inputs)
-        console.print(f"wrote {target}: {_megabytes(target)}, convolutions in int8", markup=False)
+        console.print(f"wrote {target}: {_megabytes(target)}, convolutions in int8")
         if scored is not None:
             _compare(console, config, scored, {"float32": full, "int8": target})
         else:
             console.print("give dataset.root=DATA to see the mIoU of both files")
+
+
+def _tools() -> tuple[Any, Any]:
+    """What writes a file and what proves it, of the extra `deploy`."""
+    try:
+        from segnext.export.export import write_onnx
+        from segnext.export.verify import verify
+    except ImportError as error:
+        raise ConfigError(f"export is not installed ({error}): pip install 'segnext-jittor[deploy]'") from error
+    return write_onnx, verify
 
 
 def _open(config: ExportConfig) -> tuple[TrainedModel, CheckpointInfo]:
@@ -78,7 +89,6 @@ def _compare(console: Console, config: ExportConfig, dataset: Dataset, files: di
         console.print(
             f"{name}: mIoU {100 * result.scores.mIoU:.2f} % on {result.images} images, "
             f"{1000 / result.images_per_second:.0f} ms per image, {_megabytes(file)}",
-            markup=False,
         )
 
 

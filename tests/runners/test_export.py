@@ -202,3 +202,12 @@ def test_without_onnxruntime_the_extra_is_named(exported: Path, tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 2
     assert "pip install 'segnext-jittor[deploy]'" in done.stderr
+
+
+def test_export_without_onnx_names_the_extra(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnx.py").write_text("raise ImportError('no module')\n", encoding="utf-8")
+    done = command(
+        "export", f"checkpoint={checkpoint}", f"output={tmp_path}/x.onnx", PYTHONPATH=f"{tmp_path}:{REPOSITORY}"
+    )
+    assert done.returncode == 2
+    assert "pip install 'segnext-jittor[deploy]'" in done.stderr
