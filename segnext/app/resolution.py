@@ -24,10 +24,13 @@ __all__ = ["key_names", "register", "resolve", "to_dict", "to_yaml", "unknown_ke
 T = TypeVar("T")
 
 
-def register() -> None:
-    """Puts the schemas where the yaml files of conf/ refer to them, as ``<verb>_schema``."""
-    for verb, schema in VERBS.items():
-        ConfigStore.instance().store(name=f"{verb}_schema", node=schema)
+def register(*verbs: str) -> None:
+    """Puts the schemas of the verbs, of all by default, where conf/ refers to them, as ``<verb>_schema``.
+
+    Hydra copies all that is there dozens of times, which takes seconds for the schemas of all verbs.
+    """
+    for verb in verbs or VERBS:
+        ConfigStore.instance().store(name=f"{verb}_schema", node=VERBS[verb])
 
 
 def resolve(config: DictConfig, schema: type[T], overrides: Sequence[str] = ()) -> T:

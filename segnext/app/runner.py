@@ -60,7 +60,7 @@ def runner(
         def main() -> None:
             _show_whatever_a_name_holds()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
-            register()
+            register(name)
             sys.argv[1:], notes = modernised(sys.argv[1:], key_names(schema))
             for note in notes:
                 print(note, file=sys.stderr)
