@@ -44,10 +44,11 @@ format: setup ## Format the sources
 	$(BIN)/ruff check --fix .
 
 .PHONY: check
-check: setup ## Format check, lint, types and tests
+check: setup ## Format check, lint, types, levels of imports and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: clean

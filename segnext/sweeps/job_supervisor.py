@@ -121,4 +121,5 @@ def main() -> None:
     os._exit(job.returncode & 0xFF)
 
 
-main()
+if __name__ == "__main__":
+    main()
