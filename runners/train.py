@@ -110,7 +110,11 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
     )
 
     def evaluate_and_keep(iteration: int, check: Callable[[], None]) -> None:
-        scores, samples = _validate(run, model, validation_set, check=check)
+        def progress(done: int, total: int) -> None:
+            tracker.evaluating(done, total)
+            check()
+
+        scores, samples = _validate(run, model, validation_set, progress=progress)
         # Saved first, recorded last: where a stop comes in between, the evaluation is made again.
         checkpoints.save_if_best(iteration, scores.mIoU)
         tracker.images(iteration, samples)
@@ -128,7 +132,6 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
         world_size=communicator.size,
     )
     with tracker, loader as batches:
-        tracker.note("compiling operators (first use takes a minute or two)")
         tracker.summary(_cost(config, len(classes)))
         due = communicator.is_main and run.resume and schedule.is_due(schedule.eval_interval, first_iteration)
         if communicator.broadcast(due and not evaluated(run.folder, first_iteration)):
@@ -146,6 +149,7 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
                 communicator=communicator,
                 loss_scale=loss_scale,
                 losses=losses,
+                on_step=tracker.step,
             )
         except Interrupted as stop:
             tracker.finish("interrupted", exit_reason=stop.signal_name)
@@ -161,9 +165,9 @@ def _cost(config: TrainConfig, num_classes: int) -> dict[str, int]:
 
 
 def _validate(
-    run: Run, model: Any, dataset: Dataset, *, check: Callable[[], None]
+    run: Run, model: Any, dataset: Dataset, *, progress: Callable[[int, int], None]
 ) -> tuple[Any, list[ValidationImage]]:
-    """Scores of the validation images, and the first few of them with their predictions; ``check`` may stop it."""
+    """Scores of the validation images, and the first few of them with their predictions; ``progress`` may stop it."""
     config = run.config
     samples: dict[int, ValidationImage] = {}
 
@@ -179,7 +183,7 @@ def _validate(
         count=config.evaluation.count(len(dataset)),
         seed=config.seed,
         workers=config.workers,
-        progress=lambda done, total: check(),
+        progress=progress,
         on_prediction=keep,
     )
     everywhere = {index: image for part in run.communicator.all_gather(samples) for index, image in part.items()}

@@ -86,6 +86,7 @@ def open_tracker(
         sinks=_sinks(config, folder, classes),
         display=ProgressDisplay(
             total_iterations=config.schedule.iterations,
+            evaluation_interval=config.schedule.eval_interval,
             title=f"{config.model.name} on {config.dataset.name}",
             log_file=folder.log,
         ),

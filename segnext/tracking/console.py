@@ -1,6 +1,7 @@
 """What the user sees of a run: two live lines on a terminal, plain log lines anywhere else, always ``train.log``.
 
-The live display fits 80 columns. With TERM=dumb or output that is no terminal, every record is one line.
+The live display fits 80 columns. With TERM=dumb or output that is no terminal, every record is one line, and what is
+going on is said when nothing else was for some seconds.
 Scores are fractions in the records and per cent here.
 """
 
@@ -10,9 +11,9 @@ import io
 import logging
 import math
 import sys
+import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,24 +26,13 @@ from rich.table import Table
 from rich.text import Text
 
 from segnext.tracking.events import Event
+from segnext.tracking.pace import Pace, compiling, duration
 
-__all__ = ["ProgressDisplay", "class_table", "duration"]
+__all__ = ["ProgressDisplay", "class_table"]
 
 logger = logging.getLogger("segnext.progress")
 
-_WINDOW = 30  # training records over which the pace is measured
-
-
-def duration(seconds: float) -> str:
-    """'0:09', '1:02:03', '3 d 04:05', or '?' for what is not known."""
-    if not math.isfinite(seconds) or seconds < 0:
-        return "?"
-    minutes, s = divmod(int(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days} d {h:02}:{m:02}"
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
+_SILENCE = 10.0  # seconds after which a line says what is going on
 
 
 class ProgressDisplay:
@@ -50,9 +40,11 @@ class ProgressDisplay:
 
     Args:
         total_iterations: optimizer steps of the whole run.
+        evaluation_interval: steps between two evaluations, which are part of the time left; None where there are none.
         title: names the run, for example "tiny on shapes".
         log_file: gets every line too, unless logging already writes there (Hydra's set-up does).
         console: where to draw; standard output by default.
+        compiling: says what is being compiled at the moment, an empty text for nothing.
     """
 
     def __init__(
@@ -60,15 +52,23 @@ class ProgressDisplay:
         *,
         total_iterations: int,
         title: str = "",
+        evaluation_interval: int | None = None,
         log_file: Path | None = None,
         console: Console | None = None,
+        compiling: Callable[[], str] = compiling,
     ) -> None:
         self.console = console or Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
         self._total = total_iterations
         self._title = title
         self._log_file = log_file
-        self._pace: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
+        self._evaluation_interval = evaluation_interval
+        self._compiling = compiling
+        self._pace = Pace()
+        self._evaluated: tuple[int, int] | None = None  # images done and in all, while an evaluation runs
+        self._evaluation_start = 0.0
+        self._said = time.monotonic()
+        self._ended = threading.Event()
         self._train: dict[str, float] = {}
         self._note = ""
         self._iteration = 0
@@ -82,9 +82,12 @@ class ProgressDisplay:
         """Opens; ``history`` holds the records of earlier sessions of a resumed run."""
         for event in history:
             self._take(event)
-        self._pace.clear()  # an earlier session says nothing about today's pace
+        self._pace.forget()  # an earlier session says nothing about today's pace
         self._add_handlers()
-        if self.live:
+        self._said = time.monotonic()
+        if not self.live:
+            threading.Thread(target=self._break_silence, name="heartbeat", daemon=True).start()
+        else:
             self._live = Live(self, console=self.console, refresh_per_second=4, redirect_stderr=True)
             self._live.start()
             self._send_log_lines_above()
@@ -94,7 +97,18 @@ class ProgressDisplay:
         self._take(event)
         line = self._line(event)
         if line:
-            logger.info(line, extra={"on_display": event.kind == "train"})
+            self._say(line, on_display=event.kind == "train")
+
+    def step(self, iteration: int) -> None:
+        """Moves the bar: a step has ended."""
+        self._iteration = iteration
+        self._pace.take(iteration, time.time())
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Shows how far an evaluation is, in images; the record of its scores ends it."""
+        if self._evaluated is None:
+            self._evaluation_start = time.time()
+        self._evaluated = done, total
 
     def note(self, text: str) -> None:
         """Shows what is going on between two records ("evaluating 120/500") on a terminal; an empty text clears it."""
@@ -114,6 +128,7 @@ class ProgressDisplay:
     def stop(self) -> None:
         """Leaves the last state on the screen and puts logging back as it was; may be called twice."""
         self._note = ""
+        self._ended.set()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -142,23 +157,54 @@ class ProgressDisplay:
         if event.kind == "train":
             self._iteration = event.iteration
             self._train.update(event.metrics)
-            self._pace.append((event.time, event.iteration))
+            self._pace.take(event.iteration, event.time)
         if "val/mIoU" in event.metrics:
             self._miou = event.metrics["val/mIoU"]
             if not self._miou <= self._best and not math.isnan(self._miou):
                 self._best, self._best_iteration = self._miou, event.iteration
+            if self._evaluated is not None:
+                self._pace.evaluation = event.time - self._evaluation_start
+                self._evaluated = None
+            self._pace.restart(event.iteration, event.time)
 
     def _seconds_left(self) -> float:
-        if len(self._pace) < 2:
-            return math.nan
-        (t0, i0), (t1, i1) = self._pace[0], self._pace[-1]
-        if i1 <= i0:
-            return math.nan
-        return max(0.0, (self._total - i1) * (t1 - t0) / (i1 - i0) - max(0.0, time.time() - t1) * bool(self._live))
+        """The steps that are left and the evaluations between and after them; nan before the pace is known."""
+        steps = max(0, self._total - self._iteration)
+        seconds = steps * self._pace.step if steps else 0.0
+        if self._evaluation_interval is not None:
+            interval = self._evaluation_interval
+            evaluations = self._total // interval - self._iteration // interval + (self._total % interval > 0 < steps)
+            evaluation = self._pace.evaluation
+            if self._evaluated is not None:
+                done, total = self._evaluated
+                spent = time.time() - self._evaluation_start
+                if done:
+                    evaluation = spent * total / done
+                seconds += max(0.0, evaluation - spent)
+            seconds += evaluations * evaluation if evaluations and not math.isnan(evaluation) else 0.0
+        return seconds
 
     def _time_left(self) -> str:
         seconds = self._seconds_left()
         return "" if math.isnan(seconds) else f"{duration(seconds)} left"
+
+    def _activity(self) -> str:
+        """What is going on between two records."""
+        if self._note:
+            return self._note
+        if self._evaluated is not None:
+            return "evaluating {}/{}".format(*self._evaluated)
+        return self._compiling()
+
+    def _break_silence(self) -> None:
+        while not self._ended.wait(1.0):
+            if time.monotonic() - self._said > _SILENCE:
+                what = self._activity() or "training"
+                self._say("  ".join(filter(None, [f"{self._iteration}/{self._total}", what, self._time_left()])))
+
+    def _say(self, line: str, *, on_display: bool = False) -> None:
+        self._said = time.monotonic()
+        logger.info(line, extra={"on_display": on_display})
 
     def _line(self, event: Event) -> str:
         width = len(str(self._total))
@@ -190,17 +236,31 @@ class ProgressDisplay:
             f"{self._iteration}/{self._total} {percent}",
             self._time_left(),
         )
-        parts = _train_parts(self._train)
-        if not math.isnan(self._miou):
-            parts.append(f"mIoU {100 * self._miou:.1f} % (best {100 * self._best:.1f} %)")
-        if self._note:
-            parts = [*parts[:1], *parts[-1:], self._note] if len(parts) > 1 else [*parts, self._note]
         page = Table.grid(expand=True)
         page.add_row(first)
-        page.add_row(
-            Text("  ".join(parts) or "the first iteration compiles the operators", no_wrap=True, overflow="ellipsis")
-        )
+        page.add_row(self._evaluation_bar() if self._evaluated is not None else self._figures())
         return page
+
+    def _figures(self) -> Text:
+        """The latest record and score, or what is going on before there is any."""
+        figures = {name: value for name, value in self._train.items() if name != "train/device_memory_gib"}
+        parts = _train_parts(figures)
+        if not math.isnan(self._miou):
+            parts.append(f"mIoU {100 * self._miou:.1f} % (best {100 * self._best:.1f} %)")
+        if activity := self._activity():
+            parts = [*parts[:1], *parts[-1:], activity] if len(parts) > 1 else [*parts, activity]
+        return Text("  ".join(parts) or "starting", no_wrap=True, overflow="ellipsis")
+
+    def _evaluation_bar(self) -> Table:
+        assert self._evaluated is not None
+        done, total = self._evaluated
+        row = Table.grid(padding=(0, 1), expand=True)
+        row.add_column(no_wrap=True)
+        row.add_column(ratio=1)
+        row.add_column(no_wrap=True, justify="right")
+        best = "" if math.isnan(self._best) else f"  best mIoU {100 * self._best:.1f} %"
+        row.add_row("evaluating", ProgressBar(total=total, completed=done, width=None), f"{done}/{total}{best}")
+        return row
 
     # Where log lines go
 

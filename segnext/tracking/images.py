@@ -141,11 +141,11 @@ def curves_figure(events: Sequence[Event], *, title: str = "") -> Figure:
 
 
 def write_pictures(folder: RunFolder, events: Sequence[Event], *, best_iteration: int | None) -> None:
-    """Writes the curves and samples of a run that has ended; what cannot be drawn costs a warning, never the run."""
+    """Writes the curves and samples of a run so far; what cannot be drawn costs a warning, never the run."""
     try:
         save(curves_figure(events, title=folder.name), folder.curves)
     except DataError:
-        return  # it ended before it had logged anything
+        return  # nothing has been logged yet
     except Exception as error:
         logger.warning("cannot draw %s: %s", folder.curves, error)
     try:

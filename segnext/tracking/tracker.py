@@ -53,6 +53,12 @@ class Display(Protocol):
     def show(self, event: Event) -> None:
         """Shows one record."""
 
+    def step(self, iteration: int) -> None:
+        """Shows that a step has ended."""
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Shows how many images of an evaluation are done."""
+
     def note(self, text: str) -> None:
         """Shows what is going on between two records; an empty text clears it."""
 
@@ -179,6 +185,8 @@ class Tracker:
                 self._display.show(event)
             for mirror in self._mirrors:
                 mirror.send(lambda sink, event=event: sink.log(event))  # type: ignore[misc]
+            if "val/mIoU" in part:
+                self._draw()
 
     def images(self, iteration: int, images: Sequence[ValidationImage]) -> None:
         """Keeps validation images with their labels in the run folder and shows them to the mirrors."""
@@ -199,6 +207,16 @@ class Tracker:
         for mirror in self._mirrors:
             mirror.send(lambda sink: sink.summary(dict(figures)))
 
+    def step(self, iteration: int) -> None:
+        """Tells the display that a step has ended; not recorded."""
+        if self._display is not None:
+            self._display.step(iteration)
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Tells the display how many images of an evaluation are done; not recorded."""
+        if self._display is not None:
+            self._display.evaluating(done, total)
+
     def note(self, text: str) -> None:
         """Tells the display what is going on between two records ("evaluating 120/500"); not recorded."""
         if self._display is not None:
@@ -218,12 +236,15 @@ class Tracker:
                     self.folder.write_status("failed", error=str(problem), exit_reason=type(problem).__name__)
                     raise
             self.folder.write_status(state, error=error, exit_reason=exit_reason)
-            best = self._figures.get("best_iteration")
-            write_pictures(self.folder, read_events(self.folder.events), best_iteration=best)
+            self._draw()
             self._close_mirrors(state)
         finally:
             if self._display is not None:  # last, since it shows what the mirrors have to say
                 self._display.stop()
+
+    def _draw(self) -> None:
+        best = self._figures.get("best_iteration")
+        write_pictures(self.folder, read_events(self.folder.events), best_iteration=best)
 
     def _close_mirrors(self, state: State) -> None:
         for mirror in self._mirrors:
@@ -276,6 +297,12 @@ class RankLog:
 
     def finish(self, state: State, *, error: str | None = None, exit_reason: str | None = None) -> None:
         self.note(" ".join(filter(None, [state, error, exit_reason])))
+
+    def step(self, iteration: int) -> None:
+        """Rank 0 shows it."""
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Rank 0 shows it."""
 
     def summary(self, figures: Mapping[str, Any]) -> None:
         """Rank 0 records it."""

@@ -46,6 +46,7 @@ def train(
     communicator: Communicator | None = None,
     loss_scale: LossScale | None = None,
     losses: LossMeter | None = None,
+    on_step: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Trains ``model`` on ``batches`` to their end, in step with the other ranks of ``communicator``.
 
@@ -57,6 +58,7 @@ def train(
             once a signal has come.
         communicator: the ranks, each of which has its own part of every batch; None trains in this process alone.
         loss_scale: for float16; a step whose gradients are not finite is left out.
+        on_step: called after every step with the number of iterations done.
         losses: gathers the losses between two records; given where it is part of what is saved.
 
     Raises:
@@ -86,6 +88,7 @@ def train(
             signals.received = communicator.all_reduce_max(signals.received or 0) or None
             communicator.hang_timer.reset(f"training after iteration {done}")
             meter.add(loss, images=len(batch.images))
+            on_step(done)
             if log_now:
                 figures = {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())}
                 scale = {"train/loss_scale": factor} if loss_scale else {}

@@ -3,7 +3,10 @@ from __future__ import annotations
 import io
 import logging
 import math
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,8 +14,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from segnext.tracking.console import ProgressDisplay, class_table, duration
+from segnext.tracking.console import ProgressDisplay, class_table
 from segnext.tracking.events import Event
+from segnext.tracking.pace import Pace, compiling, duration
 
 
 def train(iteration: int, *, time: float = 0.0) -> Event:
@@ -159,3 +163,90 @@ def test_150_classes_with_long_names_fit_80_columns(plain: Console) -> None:
 )
 def test_durations_are_short(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+def drawn(display: ProgressDisplay) -> list[str]:
+    page = Console(file=io.StringIO(), width=80)
+    page.print(display)
+    return text(page).splitlines()
+
+
+def test_the_bar_moves_with_each_step(plain: Console) -> None:
+    display = ProgressDisplay(total_iterations=10, console=plain)
+    display.step(3)
+    assert "3/10 30 %" in drawn(display)[0]
+
+
+def test_compiling_is_shown_only_while_something_compiles(plain: Console) -> None:
+    busy = ["compiling operators"]
+    display = ProgressDisplay(total_iterations=10, console=plain, compiling=lambda: busy[0])
+    assert "compiling operators" in drawn(display)[1]
+    busy[0] = ""
+    assert "starting" in drawn(display)[1]
+
+
+def test_a_compiler_among_the_children_of_this_process_is_noticed(tmp_path: Path) -> None:
+    assert compiling() == ""
+    compiler = tmp_path / "cc1plus"
+    compiler.symlink_to(shutil.which("sleep") or "/bin/sleep")
+    with subprocess.Popen([compiler, "20"]) as child:
+        deadline = time.monotonic() + 10
+        while not compiling() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert compiling() == "compiling operators"
+        child.kill()
+
+
+def test_rate_and_gradient_norm_are_visible_beside_the_speed(plain: Console) -> None:
+    display = ProgressDisplay(total_iterations=400, console=plain)
+    display.show(train(100))
+    display.show(validation(100, 0.4123))
+    for part in ("lr 6.00e-05", "grad 2", "33.1 images/s", "mIoU 41.2 %"):
+        assert part in drawn(display)[1]
+
+
+def test_an_evaluation_has_its_own_bar_until_its_record(plain: Console) -> None:
+    display = ProgressDisplay(total_iterations=400, console=plain)
+    display.evaluating(120, 500)
+    assert "evaluating" in drawn(display)[1]
+    assert "120/500" in drawn(display)[1]
+    display.show(validation(100, 0.4))
+    assert "evaluating" not in drawn(display)[1]
+
+
+def test_evaluations_are_part_of_the_time_left_and_not_of_the_pace(
+    plain: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("segnext.tracking.console.time.time", lambda: now[0])
+    display = ProgressDisplay(total_iterations=40, evaluation_interval=10, console=plain)
+    for iteration in range(1, 11):
+        now[0] += 1
+        display.step(iteration)
+    display.evaluating(0, 100)
+    now[0] += 10
+    display.evaluating(50, 100)
+    # 30 steps of a second, half of this evaluation, and three more of twenty seconds
+    assert "1:40 left" in drawn(display)[0]
+    now[0] += 10
+    display.show(Event(10, "val", {"val/mIoU": 0.4}, time=now[0]))
+    for iteration in range(11, 21):
+        now[0] += 1
+        display.step(iteration)
+    assert "1:00 left" in drawn(display)[0]  # 20 steps and two evaluations
+
+
+def test_one_slow_step_does_not_change_the_pace() -> None:
+    pace = Pace()
+    for iteration, seconds in enumerate([0.0, 1.0, 2.0, 62.0, 63.0, 64.0]):
+        pace.take(iteration, seconds)
+    assert pace.step == 1.0
+
+
+def test_what_is_piped_is_not_silent_for_long(plain: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segnext.tracking.console._SILENCE", 0.0)
+    with ProgressDisplay(total_iterations=10, console=plain, compiling=lambda: "compiling operators"):
+        deadline = time.monotonic() + 10
+        while "compiling" not in text(plain) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert "0/10  compiling operators" in text(plain)

@@ -313,3 +313,14 @@ def test_settings_that_a_resumed_run_changes_are_noted_where_it_goes_on(folder: 
         pass
     [start] = [event for event in all_events(folder.events) if event.kind == "start"]
     assert (start.iteration, start.extra["changed"]) == (2, {"schedule.lr": [6e-05, 1e-4]})
+
+
+def test_curves_are_drawn_anew_at_every_evaluation(tmp_path: Path) -> None:
+    folder = RunFolder.adopt(tmp_path)
+    with Tracker(folder, class_names=NAMES, palette=PALETTE) as track:
+        track.log(1, {"train/loss": 1.0, "val/mIoU": 0.1})
+        first = folder.curves.read_bytes()
+        track.log(2, {"train/loss": 0.5})
+        assert folder.curves.read_bytes() == first
+        track.log(2, {"val/mIoU": 0.3})
+        assert folder.curves.read_bytes() != first
