@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import importlib
 import os
 import signal
@@ -120,7 +121,12 @@ def release_memory() -> None:
     """
     start().gc()
     with contextlib.suppress(AttributeError):  # a C library other than glibc
-        ctypes.CDLL(None).malloc_trim(0)
+        _c_library().malloc_trim(0)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)  # each call would make classes anew that are never freed
 
 
 def _import_jittor(stamp: Path) -> Any:
