@@ -113,7 +113,7 @@ def missing(runs: Sequence[Run]) -> list[str]:
     without = [run.name for run in runs if run.state == "finished" and math.isnan(run.miou_ms)]
     if without:
         names = ", ".join(without)
-        lines.append(f"no multi-scale evaluation of {names}: python -m runners.evaluate mode=ms checkpoint=RUN_FOLDER")
+        lines.append(f"no multi-scale evaluation of {names}: python -m runners.evaluate tta=true checkpoint=RUN_FOLDER")
     return lines
 
 
