@@ -13,6 +13,7 @@ import functools
 import importlib
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         move_stderr(log)
     count_operators(cache.home / "compiling", screen=sys.stderr.fileno() if log is not None else None)
     lay_onednn(cache.home)
-    with into_log(), cache.jittor_found():
+    with into_log(), cache.jittor_found(), _interpreter_kept():
         utilities = importlib.import_module("jittor_utils")
         gather_core(utilities)
     stamp = Path(utilities.cache_path) / ("core-is-ready" if world.size == 1 else "core-is-ready-with-mpi")
@@ -152,6 +153,17 @@ def _end_compilers(utilities: Any) -> None:
         atexit.unregister(utilities.pool_cleanup)
         utilities.pool_cleanup()
         utilities.pool_size = 0  # makes new ones where they are needed again
+
+
+@contextlib.contextmanager
+def _interpreter_kept() -> Iterator[None]:
+    """Undoes what Jittor does to the whole process: it lifts the limit of recursion and leaves certificates unchecked."""
+    limit, context = sys.getrecursionlimit(), ssl._create_default_https_context
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+        ssl._create_default_https_context = context
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,10 @@ def test_jittor_keeps_no_idle_processes_after_the_start() -> None:
     code = "from segnext import backend; backend.start('cpu'); import psutil; print(psutil.Process().children())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_recursion_and_certificates_stay_as_they_are_in_python() -> None:
+    backend.start()
+    assert sys.getrecursionlimit() < 10_000
+    assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
+    assert ssl._create_default_https_context().verify_mode is ssl.CERT_REQUIRED
