@@ -157,7 +157,7 @@ def _end_compilers(utilities: Any) -> None:
 
 @contextlib.contextmanager
 def _interpreter_kept() -> Iterator[None]:
-    """Undoes what Jittor does to the whole process: it lifts the limit of recursion and leaves certificates unchecked."""
+    """Keeps the limit of recursion and the check of certificates, which Jittor switches off for the whole process."""
     limit, context = sys.getrecursionlimit(), ssl._create_default_https_context
     try:
         yield
