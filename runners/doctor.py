@@ -53,7 +53,7 @@ def main(config: DoctorConfig) -> int:
             )
         )
     if config.dataset.name != "none":
-        console.print(f"\ndataset={config.dataset.name} {config.dataset.root or ''}", style="bold")
+        console.print(f"\ndataset={config.dataset.name} {config.dataset.root or ''}", style="bold", soft_wrap=True)
         examination = _examine(config, console)
         show(examination.findings)
         if examination.reports:

@@ -68,7 +68,6 @@ def test_an_unsound_dataset_ends_in_exit_code_1(
 def test_names_of_classes_and_files_are_shown_as_they_are(
     machine: list[Finding], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")  # a long path is cut to the width of the screen
     root = tmp_path / "[red]data[" / ":smile:"
     write_dataset(root, 0, 0, 1, 2)
     (root / "classes.yaml").write_text('names: ["[bold]ground", "[/]leaf", ":smile: stem"]\n')
