@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from segnext.files import cache_home
 
 os.environ.setdefault("JITTOR_HOME", str(cache_home()))
+
+# A shell starts what runs in the background with interrupts ignored, and child processes would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
