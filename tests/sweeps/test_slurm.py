@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from segnext import app as schemas
+from segnext.app.resolution import register
 from segnext.sweeps import launcher as launcher_module
 
 
@@ -17,7 +17,7 @@ def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of the file that `sbatch` is given for the preset."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     submitit = pytest.importorskip("submitit")
-    schemas.register()
+    register("train")
     launcher_module.register("train", lambda composed: {})
     with initialize_config_module("conf", version_base="1.3"):
         overrides = ["+sweep=slurm", "model=tiny"]
