@@ -156,7 +156,7 @@ class NumpyArrays:
         return result
 
     def release_memory(self) -> None:
-        pass
+        """Nothing to do: NumPy's arrays are given back when they end."""
 
 
 def arrays_of(model: Any) -> Arrays:
