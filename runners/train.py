@@ -12,12 +12,11 @@ from segnext.app.ranks import Run, assemble
 from segnext.app.resolution import to_yaml
 from segnext.app.runner import runner
 from segnext.app.schema import TrainConfig
-from segnext.app.training import new_run_folder, open_tracker, run_to_resume
+from segnext.app.training import check_files, new_run_folder, open_tracker, run_to_resume
 from segnext.backend.world import current_world
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
-from segnext.data.inspection import check_training_data
 from segnext.data.loader import TrainingLoader
 from segnext.evaluation.evaluator import evaluate_distributed
 from segnext.models.complexity import complexity
@@ -46,10 +45,10 @@ def main(config: TrainConfig) -> None:
     # What can be wrong with data and weights shows here, before any work.
     training_set = create_dataset(config.dataset, split="train")
     validation_set = create_dataset(config.dataset, split="val")
-    for text in check_training_data(training_set, validation_set):
-        console.print(f"warning: {text}")
-    num_classes = len(training_set.classes)
     is_main = current_world().is_main  # the other ranks get folder and weights from rank 0
+    if is_main:
+        check_files(training_set, validation_set, console)
+    num_classes = len(training_set.classes)
     resumed = run_to_resume(config) if is_main else None
     starts = is_main and resumed is None
     weights = initial_weights(config.model, num_classes=num_classes, checkpoint=config.checkpoint) if starts else {}
