@@ -85,7 +85,10 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
     """Trains ``model`` to the end of the schedule, tracked in the run's folder; returns its ``metrics.json``."""
     config, schedule, communicator, classes = run.config, run.config.schedule, run.communicator, training_set.classes
     optimizer = create_optimizer(model, schedule)
-    info = CheckpointInfo(config.model.name, config.dataset.name, classes, config.model.nmf_rank, config.dataset.test)
+    data = config.dataset
+    info = CheckpointInfo(
+        config.model.name, data.name, classes, config.model.nmf_rank, data.test, image_range=data.image_range
+    )
     loss_scale = LossScale() if config.precision is Precision.fp16 else None
     losses = LossMeter(communicator.size)
     checkpoints = Checkpoints(

@@ -62,6 +62,7 @@ def _settings_of(checkpoint: str, keys: Sequence[str]) -> dict[str, Any]:
     if info is not None:
         test = {f"dataset.test.{key}": value for key, value in info.test_record().items()}
         known = {"model": info.model, "dataset": info.dataset, "model.ham.rank": info.nmf_rank, **test}
+        known |= {"dataset.image_range": info.image_range} if info.image_range else {}
     if not checkpoint.startswith(PREFIX):
         file = find_checkpoint(checkpoint)
         if file.parent.name == "checkpoints":

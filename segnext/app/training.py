@@ -45,7 +45,9 @@ def check_files(training_set: Dataset, validation_set: Dataset, console: Console
                 said = time.monotonic()
                 console.print(f"checking the files of {split}: {done} of {total}")
 
-        warnings = check_training_data(training_set, validation_set, workers=workers, progress=progress)
+        warnings = check_training_data(
+            training_set, validation_set, workers=workers, progress=progress, note=console.print
+        )
     for text in warnings:
         console.print(f"warning: {text}")
 

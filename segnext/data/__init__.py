@@ -12,7 +12,8 @@ _HOMES = {
     "classes": ("ADE", "CAMVID", "CITYSCAPES", "SHAPES", "ClassTable", "load_class_table"),
     "creation": ("DATASETS", "create_dataset"),
     "datasets": ("Dataset", "Sample"),
-    "inspection": ("DatasetReport", "check_training_data", "inspect_dataset"),
+    "dataset_report": ("DatasetReport",),
+    "inspection": ("check_training_data", "inspect_dataset"),
     "loader": ("Batch", "EvaluationLoader", "TrainingLoader"),
     "augmentation": ("TrainingTransform", "normalize"),
 }

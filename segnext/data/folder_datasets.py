@@ -11,7 +11,7 @@ import numpy as np
 
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, load_class_table
 from segnext.data.datasets import FileDataset, FilePair
-from segnext.data.reading import IMAGE_SUFFIXES
+from segnext.data.headers import IMAGE_SUFFIXES
 from segnext.errors import ConfigError, DataError
 
 __all__ = ["SPLITS", "ade", "camvid", "cityscapes", "folder", "list_files"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,116 +12,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segnext.data.classes import ADE, CAMVID, CITYSCAPES, IGNORE_LABEL, SHAPES, ClassTable
+from segnext.data.classes import IGNORE_LABEL
+from segnext.data.dataset_report import (
+    BrokenSample,
+    DatasetReport,
+    DeepImages,
+    UnknownValue,
+    all_deep,
+    likely_mistakes,
+)
 from segnext.data.datasets import Dataset, FileDataset, require_equal_sizes
+from segnext.data.headers import read_header
 from segnext.data.label_cache import LabelCache
-from segnext.data.reading import StoredLabel, decode_image, label_turn, read_header, to_uint8
+from segnext.data.orientation import label_turn
+from segnext.data.reading import StoredLabel, decode_image, value_range
 from segnext.errors import DataError
 
 __all__ = [
-    "BrokenSample",
-    "DatasetReport",
-    "UnknownValue",
     "check_training_data",
     "inspect_dataset",
 ]
 
 Int = npt.NDArray[np.integer[Any]]
 Int64 = npt.NDArray[np.int64]
-
-
-class BrokenSample(NamedTuple):
-    """A sample that cannot be used, and why."""
-
-    name: str
-    message: str
-
-
-class UnknownValue(NamedTuple):
-    """A stored label value that is neither a class nor "ignore"."""
-
-    value: int
-    pixels: int
-    first_sample: str
-
-
-@dataclass
-class DatasetReport:
-    """What an inspection saw.
-
-    Attributes:
-        classes: the class table the labels were held against.
-        size: samples in the dataset.
-        inspected: samples looked at, broken ones included.
-        unused_labels: label files without an image.
-        image_sizes: how many images have each (height, width).
-        class_pixels: (K,) pixels of each class.
-        class_images: (K,) images that show each class.
-        ignored_pixels: pixels whose label is "ignore".
-        stored_pixels: (256,) pixels of each value as stored in the files, before any reduction.
-        all_ignored: names of samples without a single labelled pixel.
-        broken: samples that cannot be read, whose label has another size, or whose label is no index map.
-        damaged: images that were decoded only in part, with the decoder's complaint.
-        label_map: the setting by which the labels were read.
-        unknown_values: label values outside the classes.
-        hints: likely mistakes in words, with their cure.
-    """
-
-    classes: ClassTable
-    size: int
-    inspected: int = 0
-    unused_labels: int = 0
-    image_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    class_pixels: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    class_images: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    ignored_pixels: int = 0
-    stored_pixels: Int64 = field(default_factory=lambda: np.zeros(256, np.int64))
-    all_ignored: list[str] = field(default_factory=list)
-    broken: list[BrokenSample] = field(default_factory=list)
-    unknown_values: list[UnknownValue] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-    damaged: list[BrokenSample] = field(default_factory=list)
-    label_map: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def never_seen(self) -> list[str]:
-        """Names of the classes without a pixel in the inspected samples."""
-        return [name for name, pixels in zip(self.classes.names, self.class_pixels, strict=True) if not pixels]
-
-    @property
-    def healthy(self) -> bool:
-        """Whether training can go ahead: every inspected sample is readable and every label value has a meaning."""
-        return not self.broken and not self.unknown_values
-
-    def problems(self, split: str) -> list[str]:
-        """Why figures of a training with these labels would mean nothing; empty where they mean something."""
-        seen = [name for name, pixels in zip(self.classes.names, self.class_pixels, strict=True) if pixels]
-        if len(self.classes) == 1:
-            return [
-                f"the class table has one class, {self.classes.names[0]}: every prediction is right and the loss is 0; "
-                "add a class for everything else, such as background"
-            ]
-        if self.unknown_values or self.inspected == len(self.broken):
-            return []
-        if not seen:
-            return ["every pixel of every label is ignored, so that there is nothing to compare with" + _map_hint(self)]
-        if split == "train" and len(seen) == 1:
-            return [f"every labelled pixel is {seen[0]}: there is nothing to tell apart" + _map_hint(self)]
-        return []
-
-    def suspicions(self, split: str) -> list[str]:
-        """What makes figures doubtful: classes without a label while 255 is ignored, or hardly anything labelled."""
-        if self.problems(split):
-            return []
-        texts = []
-        missing = self.never_seen
-        if split == "train" and missing and _ignores_255(self) and self.classes not in _PUBLISHED:
-            names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            texts.append(f"no label has the class {names}" + _map_hint(self))
-        pixels = int(self.stored_pixels.sum())
-        if pixels and self.ignored_pixels > _SUSPICIOUS_SHARE * pixels:
-            texts.append(f"{100 * self.ignored_pixels / pixels:.0f} % of all pixels are ignored: is that meant?")
-        return texts
 
 
 class _Look(NamedTuple):
@@ -133,6 +45,7 @@ class _Look(NamedTuple):
         stored: (256,) pixels of each value, by colour where the class table asks for it, after ``label_map``.
         palette: colours of the indices that a palette file uses.
         damage: what the decoder of the image complained about.
+        deep: of an image with more than 8 bits, its part in ``DatasetReport.deep``.
     """
 
     size: tuple[int, int] | None
@@ -140,6 +53,7 @@ class _Look(NamedTuple):
     error: str = ""
     palette: Mapping[int, tuple[int, int, int]] | None = None
     damage: str = ""
+    deep: DeepImages | None = None
 
 
 def inspect_dataset(
@@ -170,7 +84,7 @@ def inspect_dataset(
     reduced, cache = False, None
     if isinstance(dataset, FileDataset):
         report.unused_labels, reduced = dataset.unused_labels, dataset.reduce_zero_label
-        report.label_map = dict(dataset.reading.label_map)
+        report.label_map, report.image_range = dict(dataset.reading.label_map), dataset.reading.image_range
         cache = LabelCache.open(Path(dataset.root))
     unknown: dict[int, UnknownValue] = {}
     palettes = _Palettes()
@@ -182,7 +96,7 @@ def inspect_dataset(
     if cache is not None:
         cache.save()
     report.unknown_values = [unknown[value] for value in sorted(unknown)]
-    report.hints = list(_hints(report, reduced))
+    report.hints = list(likely_mistakes(report, reduced))
     return report
 
 
@@ -192,6 +106,7 @@ def check_training_data(
     *,
     workers: int = 4,
     progress: Callable[[str, int, int], None] | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """Looks at every label file of both splits, and at the headers of their images, before training begins.
 
@@ -201,6 +116,7 @@ def check_training_data(
     Args:
         workers: threads that read.
         progress: called as (split, done, total) after every sample.
+        note: called with what is worth knowing and no cause for doubt.
 
     Returns:
         What is suspicious but does not keep training from going on: one line each.
@@ -230,27 +146,12 @@ def check_training_data(
         if problems := report.problems(split):
             raise DataError(f"{split}: {problems[0]}")
         warnings += [f"{split}: {text}" for text in (*report.suspicions(split), *report.hints)]
+    if deep := all_deep(reports.values()):
+        image_range = reports["train"].image_range
+        if image_range is None:
+            raise DataError(deep.describe(None))
+        note(deep.describe(image_range))
     return warnings
-
-
-_PUBLISHED = (ADE, CAMVID, CITYSCAPES, SHAPES)  # 255 has one known meaning there
-_SUSPICIOUS_SHARE = 0.9
-
-
-def _ignores_255(report: DatasetReport) -> bool:
-    """Whether pixels are ignored for the value 255 without the user having said so by ``label_map``."""
-    return bool(report.stored_pixels[IGNORE_LABEL]) and IGNORE_LABEL not in report.label_map
-
-
-def _map_hint(report: DatasetReport) -> str:
-    if not _ignores_255(report) or not report.never_seen:
-        return ""
-    k = report.classes.names.index(report.never_seen[0])
-    share = 100 * report.stored_pixels[IGNORE_LABEL] / report.stored_pixels.sum()
-    return (
-        f"; 255 means 'ignore' ({share:.1f} % of the pixels): if it stands for {report.never_seen[0]}, set "
-        f"'dataset.label_map={{255: {k}}}'; if ignoring is meant, 'dataset.label_map={{255: 255}}' says so"
-    )
 
 
 class _Palettes:
@@ -300,14 +201,14 @@ def _look_at(dataset: Dataset, index: int, decode: bool, cache: LabelCache | Non
 
 def _look_at_files(dataset: FileDataset, index: int, decode: bool, cache: LabelCache) -> _Look:
     paths, reading = (dataset.image_path(index), dataset.label_path(index)), dataset.reading
-    damage = ""
-    if decode:
+    damage, deep = "", None
+    header = read_header(paths[0], reading)
+    if decode or header.extra_bands or (header.deep and reading.image_range is None):
         pixels, header, damage = decode_image(paths[0], reading)
-        to_uint8(pixels, paths[0], reading)
-    else:
-        header = read_header(paths[0], reading)
-        if header.extra_bands or (header.deep and reading.image_range is None):
-            to_uint8(decode_image(paths[0], reading).pixels, paths[0], reading)  # says what is the matter
+        if pixels.dtype != np.uint8:
+            deep = _deep(pixels, dataset, index)
+    elif header.deep:
+        deep = DeepImages(1, dataset.name(index), np.dtype(np.uint16), np.inf, -np.inf, 0, 0)
     summary = cache.summary(paths[1], reading)
     turned = label_turn(header, summary.shape, summary.orientation, paths=paths, settings=reading)
     image_shape = (header.height, header.width)[:: -1 if (header.orientation or 1) >= 5 else 1]
@@ -319,7 +220,14 @@ def _look_at_files(dataset: FileDataset, index: int, decode: bool, cache: LabelC
     mapped = dataset.map_values(dataset.plain_values(stored, paths[1]), paths[1])
     counts = np.zeros(256, np.int64)
     np.add.at(counts, mapped[0], np.array(summary.counts, np.int64))
-    return _Look((image_shape[0], image_shape[1]), counts, palette=summary.palette, damage=damage)
+    return _Look((image_shape[0], image_shape[1]), counts, palette=summary.palette, damage=damage, deep=deep)
+
+
+def _deep(pixels: npt.NDArray[Any], dataset: FileDataset, index: int) -> DeepImages:
+    bounds = value_range(pixels, dataset.image_path(index))
+    low, high = dataset.reading.image_range or bounds
+    outside = 0 if low <= bounds[0] and bounds[1] <= high else int(((pixels < low) | (pixels > high)).sum())
+    return DeepImages(1, dataset.name(index), pixels.dtype, *bounds, pixels.size, outside)
 
 
 def _add(report: DatasetReport, unknown: dict[int, UnknownValue], name: str, look: _Look, reduced: bool) -> None:
@@ -328,6 +236,8 @@ def _add(report: DatasetReport, unknown: dict[int, UnknownValue], name: str, loo
         return
     if look.damage:
         report.damaged.append(BrokenSample(name, look.damage))
+    if look.deep is not None:
+        report.deep = look.deep if report.deep is None else report.deep.merge(look.deep)
     report.image_sizes[look.size] += 1
     report.stored_pixels += look.stored
     first = int(reduced)
@@ -342,39 +252,3 @@ def _add(report: DatasetReport, unknown: dict[int, UnknownValue], name: str, loo
     for value in np.flatnonzero(look.stored[end:IGNORE_LABEL]) + end:
         known = unknown.get(int(value), UnknownValue(int(value), 0, name))
         unknown[int(value)] = known._replace(pixels=known.pixels + int(look.stored[value]))
-
-
-def _hints(report: DatasetReport, reduced: bool) -> Iterator[str]:
-    count = len(report.classes)
-    stored = {int(value) for value in np.flatnonzero(report.stored_pixels)}
-    outside = {entry.value for entry in report.unknown_values}
-    own = report.classes not in (CAMVID, CITYSCAPES, SHAPES)  # whose labels have one known meaning
-    if report.classes == CAMVID and outside == {count}:
-        yield "11 is SegNet's value for unlabelled pixels: store 255 instead"
-    elif own and not reduced and outside == {count}:
-        yield (
-            f"labels go from 0 to {count}, one more than the {count} classes: if 0 means 'other', the zero label is "
-            "not reduced; set dataset.reduce_zero_label=true"
-        )
-    elif report.classes == CITYSCAPES and outside and outside <= set(range(34)):
-        yield (
-            "labels hold Cityscapes' labelIds (0 to 33) instead of labelTrainIds: run "
-            "`python -m runners.prepare dataset=cityscapes dataset.root=…`"
-        )
-    elif outside:
-        yield (
-            f"{len(outside)} label values are no class: add the missing classes to the class table; where edges were "
-            "smoothed (labels resized bilinearly or saved as JPEG), make the labels anew"
-        )
-    elif reduced and report.inspected > len(report.broken) and count not in stored and IGNORE_LABEL in stored:
-        yield (
-            f"labels seem to be reduced already (255 occurs, {count} doesn't): with reduce_zero_label their class 0 is "
-            "ignored and all others are shifted by one"
-        )
-    elif own and not reduced and 0 not in stored and stored - {IGNORE_LABEL} and count > 1:
-        yield (
-            f"no pixel has the label 0 ({report.classes.names[0]}): if the files count classes from 1, set "
-            "dataset.reduce_zero_label=true"
-        )
-    if report.all_ignored:
-        yield f"{len(report.all_ignored)} labels are ignored everywhere, the first is {report.all_ignored[0]}"

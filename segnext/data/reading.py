@@ -1,79 +1,43 @@
-"""Image and label files to arrays. Whatever a file holds, the result is right or an error names file and cure.
-
-Only formats that hold pixels and nothing else are opened: Pillow would start Ghostscript for an EPS file.
-"""
+"""Image and label files to arrays. Whatever a file holds, the result is right or an error names file and cure."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import logging
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, TiffImagePlugin, WebPImagePlugin
+from PIL import Image
 
-from segnext.data.settings import Exif, ReadingSettings
+from segnext.data.headers import Header, explained, open_pixels, read_bytes
+from segnext.data.orientation import turn
+from segnext.data.settings import ReadingSettings
 from segnext.errors import DataError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "Decoded",
-    "Header",
     "StoredLabel",
     "decode_image",
-    "label_turn",
-    "read_header",
     "read_image",
     "read_label",
     "read_stored_label",
     "suggest_range",
-    "turn",
 ]
 
 Pixels = npt.NDArray[Any]
 UInt8 = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
-_IMAGE_FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format, "TIFF", "BMP", "GIF", "PPM")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # lossless, values as stored
-_ORIENTATION, _BITS, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 258, 277, 338, 339  # tags of TIFF and EXIF
 _GREY_STEPS = {"L;4": 17, "L;2": 85}
 """Pillow stretches grey values of 4 and 2 bits to 0 … 255, in these steps."""
-_UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError)
-"""What Pillow raises for damaged files."""
 
 _log = logging.getLogger(__name__)
-
-
-class Header(NamedTuple):
-    """What a file's beginning tells of its pixels.
-
-    Attributes:
-        format: "PNG", "JPEG" …
-        height, width: as stored, in pixels.
-        mode: Pillow's name of the pixel type; empty where it has none.
-        raw_mode: the type as stored, before Pillow adapts it.
-        orientation: EXIF orientation 1 … 8; None where the file tells none.
-        deep: values have more than 8 bits.
-        extra_bands: bands beside grey or RGB that are no transparency.
-    """
-
-    format: str
-    height: int
-    width: int
-    mode: str
-    raw_mode: str
-    orientation: int | None
-    deep: bool
-    extra_bands: int = 0
 
 
 class Decoded(NamedTuple):
@@ -127,9 +91,9 @@ def warn_once(text: str) -> None:
 
 def decode_image(path: str | Path, settings: ReadingSettings | None = None) -> Decoded:
     """The upright image, not brought to 8 bits yet; raises as ``read_image``."""
-    data = _read_bytes(path, "image")
-    with _explained("image", path, data), io.BytesIO(data) as file:
-        header, image = _open(file, "image", path, settings or ReadingSettings())
+    data = read_bytes(path, "image")
+    with explained("image", path, data), io.BytesIO(data) as file:
+        header, image = open_pixels(file, "image", path, settings or ReadingSettings())
         if header.extra_bands:
             raise DataError(
                 f"image {path} has {header.extra_bands} band(s) beside grey or RGB: write the three that the model "
@@ -177,10 +141,8 @@ def to_uint8(pixels: Pixels, path: str | Path, settings: ReadingSettings) -> UIn
     """Maps ``image_range`` to 0 … 255; 8-bit pixels are what they are."""
     if pixels.dtype == np.uint8:
         return pixels
-    if not np.isfinite(pixels).all():
-        raise DataError(f"image {path} holds values that are no numbers (nan or inf); make it anew")
+    low, high = value_range(pixels, path)
     if settings.image_range is None:
-        low, high = pixels.min().item(), pixels.max().item()
         raise DataError(
             f"image {path} has {8 * pixels.itemsize}-bit values, {low} to {high} in this file: say which range the "
             f"camera uses, such as dataset.image_range={suggest_range(pixels.dtype, low, high)}"
@@ -189,6 +151,14 @@ def to_uint8(pixels: Pixels, path: str | Path, settings: ReadingSettings) -> UIn
     scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     mapped: UInt8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return mapped
+
+
+def value_range(pixels: Pixels, path: str | Path) -> tuple[float, float]:
+    """The lowest and highest value; raises DataError where one is no number."""
+    low, high = pixels.min().item(), pixels.max().item()
+    if not np.isfinite(low + high):
+        raise DataError(f"image {path} holds values that are no numbers (nan or inf); make it anew")
+    return low, high
 
 
 def suggest_range(dtype: npt.DTypeLike, low: float, high: float) -> str:
@@ -230,9 +200,9 @@ def read_stored_label(path: str | Path, settings: ReadingSettings | None = None)
     Raises:
         DataError: the file is missing, truncated, too large, of a lossy format, or does not hold one value per pixel.
     """
-    data = _read_bytes(path, "label")
-    with _explained("label", path, data), io.BytesIO(data) as file:
-        header, image = _open(file, "label", path, settings or ReadingSettings())
+    data = read_bytes(path, "label")
+    with explained("label", path, data), io.BytesIO(data) as file:
+        header, image = open_pixels(file, "label", path, settings or ReadingSettings())
         if image is None or header.extra_bands:
             raise DataError(f"label {path} is a TIFF with several bands: save class indices as a one-channel PNG")
         if header.format not in _LABEL_FORMATS:
@@ -282,169 +252,3 @@ def raise_for_transparency(image: Image.Image, header: Header, path: str | Path)
 def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
     flat = image.getpalette("RGB") or []
     return {k: (flat[3 * k], flat[3 * k + 1], flat[3 * k + 2]) for k in range(len(flat) // 3)}
-
-
-def label_turn(
-    image: Header,
-    label_shape: Sequence[int],
-    label_orientation: int | None,
-    *,
-    paths: tuple[Path, Path],
-    settings: ReadingSettings,
-) -> int | None:
-    """The EXIF orientation by which a label has to be turned to lie on its upright image.
-
-    Args:
-        label_shape: (height, width) as stored.
-        paths: of image and label, for the message.
-
-    Raises:
-        DataError: the image is turned, and nothing tells whether its label was drawn before or after.
-    """
-    if settings.exif is Exif.image:
-        return None
-    if settings.exif is Exif.both:
-        return image.orientation
-    if label_orientation is not None:
-        return label_orientation
-    if image.orientation in (None, 1):
-        return None
-    if (image.orientation or 1) >= 5 and image.height != image.width:
-        return image.orientation if tuple(label_shape) == (image.height, image.width) else None
-    raise DataError(
-        f"image {paths[0]} has the EXIF orientation {image.orientation} (to be turned or mirrored), and nothing tells "
-        f"whether its label {paths[1]} was drawn on the turned picture or on the pixels as stored: set "
-        "dataset.exif=image for the first, dataset.exif=both for the second"
-    )
-
-
-def turn(array: Any, orientation: int | None) -> Any:
-    """Turns and mirrors (H, W, …) as the EXIF ``orientation`` asks for; contiguous."""
-    if orientation in (None, 1):
-        return array
-    if orientation in (5, 7):
-        array = array.swapaxes(0, 1)
-    if orientation in (6, 8):
-        array = np.rot90(array, -1 if orientation == 6 else 1)
-    rows = slice(None, None, -1 if orientation in (3, 4, 7) else 1)
-    columns = slice(None, None, -1 if orientation in (2, 3, 7) else 1)
-    return np.ascontiguousarray(array[rows, columns])
-
-
-def read_header(path: str | Path, settings: ReadingSettings | None = None) -> Header:
-    """The header of an image, without decoding it; raises DataError as ``read_image`` does."""
-    _require_file(path, "image")
-    with _explained("image", path, b"?"), open(path, "rb") as file:
-        return _open(file, "image", path, settings or ReadingSettings())[0]
-
-
-def _open(file: IO[bytes], what: str, path: str | Path, settings: ReadingSettings) -> tuple[Header, Image.Image | None]:
-    """The header, and the file as Pillow opens it: pixels are decoded at first use. None for a TIFF it can't open."""
-    start = file.read(16)
-    file.seek(0)
-    Image.preinit()
-    for name in _IMAGE_FORMATS:
-        factory, accept = Image.OPEN[name]
-        if accept is None or accept(start) is not True:
-            continue
-        if name == "TIFF":
-            return _open_tiff(file, factory, what, path, settings)
-        # not by Image.open, which has a limit of pixels of its own
-        image = factory(file, "")
-        _limit(what, path, image.width * image.height, settings)
-        raw = _raw_mode(image)
-        deep = "16" in raw or (name == "PPM" and _largest_value(image) > 255)
-        return Header(name, image.height, image.width, image.mode, raw, _orientation(image), deep), image
-    raise DataError(f"it is no image of a known format ({', '.join(_IMAGE_FORMATS)}), or its beginning is damaged")
-
-
-def _open_tiff(
-    file: IO[bytes], factory: Any, what: str, path: str | Path, settings: ReadingSettings
-) -> tuple[Header, Image.Image | None]:
-    tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-    file.seek(tags.next)
-    tags.load(file)
-    height, width = int(tags[257]), int(tags[256])
-    _limit(what, path, height * width, settings)
-    bits, kinds = tags.get(_BITS, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
-    samples = int(tags.get(_SAMPLES, 1))
-    alpha = sum(kind in (1, 2) for kind in tags.get(_EXTRA_SAMPLES, ()))
-    colours = 4 if tags.get(262) == 5 else 3 if samples - alpha >= 3 else 1  # 5: CMYK
-    deep = max(bits) > 8 or any(kind in (2, 3) for kind in kinds)
-    file.seek(0)
-    try:
-        image = factory(file, "")
-        mode, raw = image.mode, _raw_mode(image)
-    except _UNREADABLE:
-        image, mode, raw = None, "", ""
-    orientation = tags.get(_ORIENTATION)
-    orientation = orientation if orientation in range(1, 9) else None
-    return Header("TIFF", height, width, mode, raw, orientation, deep, samples - alpha - colours), image
-
-
-def _limit(what: str, path: str | Path, pixels: int, settings: ReadingSettings) -> None:
-    if pixels > 1e6 * settings.max_megapixels:
-        raise DataError(
-            f"{what} {path} has {pixels / 1e6:.0f} megapixels, above dataset.max_megapixels="
-            f"{settings.max_megapixels:g}: cut it into tiles, or raise the limit if there is memory for it"
-        )
-
-
-def _raw_mode(image: Image.Image) -> str:
-    tiles = getattr(image, "tile", None)
-    arguments = tiles[0][3] if tiles else ""
-    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments or "")
-
-
-def _largest_value(image: Image.Image) -> int:
-    arguments = image.tile[0][3] if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
-    return int(arguments[-1]) if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
-
-
-def _orientation(image: Image.Image) -> int | None:
-    block = image.info.get("exif")
-    if not block:
-        return None
-    exif = Image.Exif()
-    try:
-        exif.load(block)
-        value = exif.get(_ORIENTATION)
-    except Exception:  # damaged EXIF data tell nothing
-        return None
-    return value if value in range(1, 9) else None
-
-
-def _require_file(path: str | Path, what: str) -> None:
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
-        raise DataError(f"{what} {path} does not exist (any more); restore it") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{what} {path} cannot be read: {error}; check the path and its permissions") from error
-    if not stat.S_ISREG(mode):  # a pipe would be waited for without end
-        raise DataError(f"{what} {path} is no regular file; name a file, or remove the pair")
-
-
-def _read_bytes(path: str | Path, what: str) -> bytes:
-    _require_file(path, what)
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{what} {path} cannot be read: {error}; check the path and its permissions") from error
-
-
-@contextlib.contextmanager
-def _explained(what: str, path: str | Path, data: bytes) -> Iterator[None]:
-    """Turns a decoder's exception into a DataError that names the file and what to do."""
-    reason = ""
-    try:
-        yield
-    except DataError as error:
-        if str(path) in str(error):
-            raise
-        reason = str(error)
-    except (*_UNREADABLE, MemoryError) as error:
-        reason = str(error) or type(error).__name__
-    if reason:
-        reason = reason if data else "the file is empty"
-        raise DataError(f"{what} {path} cannot be decoded: {reason}; copy or download it again, or remove the pair")

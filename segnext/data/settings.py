@@ -170,10 +170,9 @@ class ReadingSettings(Settings):
                 raise ConfigError(f"dataset.label_map={{{stored}: {meant}}}: labels are 0 to 254, and 255 for 'ignore'")
         if self.image_range is not None:
             pair = list(self.image_range)
-            require(len(pair) == 2, "dataset.image_range", pair, "two numbers, as [0,4095]")
+            fits = len(pair) == 2 and all(type(bound) in (int, float) for bound in pair) and pair[0] < pair[1]
+            require(fits, "dataset.image_range", pair, "two numbers, the smaller first, as [0,4095]")
             self.image_range = (pair[0], pair[1])
-            if not pair[0] < pair[1]:
-                raise ConfigError(f"dataset.image_range={pair}: give two numbers, the smaller first")
         if self.max_megapixels <= 0:
             raise ConfigError(f"dataset.max_megapixels={self.max_megapixels} must be above 0")
 

@@ -12,8 +12,8 @@ from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import DataError
 
 if TYPE_CHECKING:
+    from segnext.data.dataset_report import DatasetReport
     from segnext.data.datasets import Dataset
-    from segnext.data.inspection import DatasetReport
 
 __all__ = ["SPLITS", "DatasetExamination", "class_share", "examine_dataset"]
 
@@ -120,6 +120,16 @@ def _of_values(split: str, dataset: Dataset, report: DatasetReport) -> Iterator[
 
 def _of_both(datasets: Mapping[str, Dataset], reports: Mapping[str, DatasetReport]) -> Iterator[Finding]:
     """What shows only when the splits are held against each other."""
+    from segnext.data.dataset_report import all_deep
+
+    if deep := all_deep(reports.values()):
+        image_range = next(iter(reports.values())).image_range
+        if image_range is None:
+            yield problem("images", deep.describe(None))
+        elif doubts := deep.doubts(image_range):
+            yield problem("images", f"{deep.describe(image_range)}; {doubts}")
+        else:
+            yield ok("images", deep.describe(image_range))
     for split, report in reports.items():
         if report.never_seen and len(report.never_seen) < len(report.classes):
             text = f"{len(report.never_seen)} of {len(report.classes)} classes never seen: "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.data.classes import ClassTable
-from segnext.data.reading import IMAGE_SUFFIXES
+from segnext.data.headers import IMAGE_SUFFIXES
 from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, DataError, WeightsError
 from segnext.evaluation.inference import SegmentationModel, SegmentationPredictor

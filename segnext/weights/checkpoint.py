@@ -4,9 +4,10 @@ Our checkpoints are safetensors files whose header metadata holds, under the key
 
     {"model": "tiny", "dataset": "ade", "nmf_rank": 16, "classes": ["wall", …], "palette": [[120, 120, 120], …],
      "test": {"windows": "whole", "scale": [2048, 512], "size_divisor": 32, "crop": [1024, 1024],
-              "stride": [768, 768]}, "iteration": 160000, "mIoU": 0.411}
+              "stride": [768, 768]}, "image_range": null, "iteration": 160000, "mIoU": 0.411}
 
-``iteration`` and ``mIoU`` (a fraction) may be null. Foreign files say nothing; their user names model and classes.
+``iteration`` and ``mIoU`` (a fraction) may be null, and ``image_range`` ([low, high], the values of images with more
+than 8 bits that are black and white) as well. Foreign files say nothing; their user names model and classes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from segnext.data.classes import ADE, CITYSCAPES, ClassTable
-from segnext.data.settings import InferenceSettings, Windows
+from segnext.data.settings import InferenceSettings, ReadingSettings, Windows
 from segnext.errors import SegNeXtError, WeightsError
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
@@ -46,6 +47,7 @@ class CheckpointInfo:
 
     Attributes:
         test: the single-scale test that it was made for.
+        image_range: (low, high), the values of images with more than 8 bits that were black and white.
         iteration, mIoU: the iterations done, and the validation score (a fraction) after them.
     """
 
@@ -56,6 +58,7 @@ class CheckpointInfo:
     test: InferenceSettings
     iteration: int | None = None
     mIoU: float | None = None
+    image_range: tuple[float, float] | None = None
 
     def test_record(self) -> dict[str, Any]:
         """The settings of the test by name, as far as they belong to a checkpoint."""
@@ -70,6 +73,7 @@ class CheckpointInfo:
             "classes": list(self.classes.names),
             "palette": self.classes.palette.tolist(),
             "test": self.test_record(),
+            "image_range": self.image_range,
             "iteration": self.iteration,
             "mIoU": self.mIoU,
         }
@@ -122,7 +126,7 @@ class CheckpointInfo:
 
     @classmethod
     def _from_record(cls, record: dict[str, Any]) -> CheckpointInfo:
-        iteration, miou = record.get("iteration"), record.get("mIoU")
+        iteration, miou, image_range = (record.get(key) for key in ("iteration", "mIoU", "image_range"))
         if iteration is not None and not (isinstance(iteration, int) and iteration >= 0):
             raise ValueError(f"iteration {iteration}")
         if miou is not None and not 0 <= miou <= 1:
@@ -142,6 +146,7 @@ class CheckpointInfo:
             test=InferenceSettings(**test | {"windows": Windows(test["windows"])}),
             iteration=iteration,
             mIoU=miou,
+            image_range=ReadingSettings(image_range=image_range).image_range,
         )
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from segnext.data.classes import load_class_table
 from segnext.data.creation import create_dataset
-from segnext.data.reading import read_header, read_image, read_label
+from segnext.data.headers import read_header
+from segnext.data.reading import read_image, read_label
 from segnext.errors import DataError
 
 CASES = 60

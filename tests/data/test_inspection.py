@@ -7,7 +7,8 @@ import pytest
 from pairs import WritePair
 
 from segnext.data.creation import create_dataset
-from segnext.data.inspection import DatasetReport, inspect_dataset
+from segnext.data.dataset_report import DatasetReport
+from segnext.data.inspection import inspect_dataset
 
 TEXT = "names: [ground, leaf, stem]\n"
 

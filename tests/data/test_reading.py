@@ -11,7 +11,8 @@ import pytest
 from pairs import write_png
 from PIL import Image, ImageOps
 
-from segnext.data.reading import read_header, read_image, read_label
+from segnext.data.headers import read_header
+from segnext.data.reading import read_image, read_label
 from segnext.data.settings import ReadingSettings
 from segnext.errors import DataError
 

@@ -206,6 +206,42 @@ class TestImages:
         assert image[..., 0].tolist() == (LABEL * 255).tolist()
         assert said_before_training(tmp_path, image_range=(0, 2**bits - 1)) == ""
 
+    def make_deep_images(self, root: Path, *brightest: int) -> None:
+        make(root, {str(k): LABEL for k in range(len(brightest))})
+        for split in ("train", "val"):
+            for k, value in enumerate(brightest):
+                write_png(root / f"images/{split}/{split}-{k}.png", LABEL.astype(np.int64) * value, bits=16)
+
+    def test_the_range_is_that_of_all_images_together(self, tmp_path: Path) -> None:
+        self.make_deep_images(tmp_path, 900, 4011)
+        for said in (said_before_training(tmp_path), said_by_doctor(tmp_path)):
+            assert "4 images have more than 8 bits, train-0 for one; their values go from 0 to 4011" in said
+            assert "'dataset.image_range=[0,4095]'" in said
+
+    def test_what_the_range_makes_of_the_images_is_said_once_it_is_set(self, tmp_path: Path) -> None:
+        self.make_deep_images(tmp_path, 900, 4011)
+        set_to = {"image_range": (0, 4095)}
+        notes: list[str] = []
+        assert (
+            check_training_data(create(tmp_path, **set_to), create(tmp_path, "val", **set_to), note=notes.append) == []
+        )
+        assert notes == [
+            "4 images have more than 8 bits, train-0 for one; dataset.image_range=[0,4095] makes the first value black "
+            "and the second white"
+        ]
+        assert "ok: 4 images have more than 8 bits" in said_by_doctor(tmp_path, **set_to)
+        assert "problem" not in said_by_doctor(tmp_path, **set_to)
+
+    @pytest.mark.parametrize(
+        ("image_range", "doubt"), [((0, 1), "50 % of the values lie outside of it"), ((0, 1e6), "a small part of it")]
+    )
+    def test_a_range_that_makes_images_of_one_colour_is_no_healthy_one(
+        self, tmp_path: Path, image_range: tuple[float, float], doubt: str
+    ) -> None:
+        self.make_deep_images(tmp_path, 900, 4011)
+        assert doubt in said_by_doctor(tmp_path, image_range=image_range)
+        assert "problem: 4 images" in said_by_doctor(tmp_path, image_range=image_range)
+
     def make_cut_jpegs(self, root: Path) -> None:
         make(root, {"a": np.resize(LABEL, (64, 64))})
         for split in ("train", "val"):

@@ -33,6 +33,15 @@ def cheap_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trained.TrainedModel, "build", lambda *args, **kwargs: FakeModel(len(CAMVID)))
 
 
+@pytest.mark.usefixtures("cheap_model")
+def test_a_checkpoint_of_deep_images_knows_their_range(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    info = CheckpointInfo("tiny", "camvid", CAMVID, 16, SETTINGS, image_range=(0, 65535))
+    weights = tmp_path / "weights.safetensors"
+    save_file({"x": np.zeros(1, np.float32)}, weights, metadata=info.to_metadata())
+    sixteen_bit(tmp_path / "deep.png")
+    assert predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'deep.png'}")[0] == 0
+
+
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     info = CheckpointInfo("tiny", "camvid", CAMVID, 16, SETTINGS)

@@ -24,6 +24,7 @@ INFO = CheckpointInfo(
     test=SETTINGS,
     iteration=100,
     mIoU=0.5,
+    image_range=(0, 4095),
 )
 
 
@@ -38,6 +39,7 @@ def test_what_a_checkpoint_says_of_itself_is_read_back(tmp_path: Path) -> None:
     assert info is not None
     assert (info.model, info.dataset, info.nmf_rank, info.iteration, info.mIoU) == ("tiny", "camvid", 16, 100, 0.5)
     assert info.test == SETTINGS
+    assert info.image_range == (0, 4095)
     assert info.classes.names == CAMVID.names
     assert np.array_equal(info.classes.palette, CAMVID.palette)
 
