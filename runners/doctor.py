@@ -1,4 +1,4 @@
-"""What works here, and is the data sound? `python -m runners.doctor dataset=camvid dataset.root=/data/camvid`."""
+"""Tells what works here and whether a dataset is sound: `python -m runners.doctor dataset=ade dataset.root=DATA`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens: atomic writes, locks, bounded reading; the home of the caches."""
+"""Files, whole or absent whatever happens: atomic writes, locks, bounded reading; where caches and runners lie."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import stat
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,13 +25,18 @@ from segnext.errors import SegNeXtError, TrainingError
 
 __all__ = [
     "FileLock", "cache_home", "link_atomically", "parse_json", "read_file", "read_json", "read_yaml",
-    "remove_unfinished", "strict_json",
-    "write_atomically",
+    "remove_unfinished", "runner_command",
+    "strict_json", "write_atomically",
 ]  # fmt: skip
 
 _UNFINISHED = ".unfinished"  # ends the names of files that are being written
 _LARGEST_TEXT = 64 << 20  # bytes of a text file that is read whole
 _LARGEST_YAML = 128 << 10  # bytes; PyYAML takes a second for it
+
+
+def runner_command(verb: str) -> list[str]:
+    """What starts ``runners.VERB`` in a process of its own, also in a folder with another package `runners`."""
+    return [sys.executable, str(Path(__file__).parents[1] / "runners"), verb]
 
 
 def cache_home() -> Path:

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
@@ -21,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+import segnext
 from segnext.app.hydra_errors import explain
 from segnext.app.renamed import modernised
 from segnext.app.resolution import key_names, register, resolve
@@ -37,6 +39,7 @@ __all__ = ["runner"]
 
 T = TypeVar("T")
 
+_CONF = Path(segnext.__file__).parents[1] / "conf"  # by its place: another package may be called conf
 _RANK_ZERO_SPEAKS_FIRST = 1.0  # seconds; mpirun ends all other ranks once one has failed
 
 
@@ -91,7 +94,7 @@ def runner(
                     prepare_screen(current_world(), os.environ)
                 if isolated:
                     launcher.register(name, lambda composed: job_settings(resolve(composed, TrainConfig)))
-                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)(job)()
+                hydra.main(version_base="1.3", config_path=str(_CONF), config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
                 errors.append(ConfigError(explain(error, schema)))
             except SegNeXtError as error:

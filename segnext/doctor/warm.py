@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from segnext.errors import BackendError
+from segnext.files import runner_command
 
 __all__ = ["warm_cache", "warm_commands"]
 
@@ -44,7 +44,7 @@ def warm_commands(model: str, crop: tuple[int, int], *, device: str, run: Path) 
         f"device={device}",
     ]
     verbs = (("train", training), ("predict", predicting))
-    return [[sys.executable, "-m", f"runners.{verb}", *given] for verb, given in verbs]
+    return [[*runner_command(verb), *given] for verb, given in verbs]
 
 
 def warm_cache(
@@ -59,7 +59,7 @@ def warm_cache(
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         for command in warm_commands(model, crop, device=device, run=run):
-            if command[2] == "runners.predict":
+            if "predict" in command:
                 _draw_image(run / "input.png", crop)
             _run(command, environment, announce)
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segnext.backend.world import current_world
 from segnext.errors import ConfigError
+from segnext.files import runner_command
 from segnext.sweeps.job import Job, job_name, sweep_name
 from segnext.sweeps.prune import curve_judge
 from segnext.sweeps.scheduler import Display, Scheduler
@@ -87,8 +88,7 @@ class Sweep:
     def command(self, job: Job) -> list[str]:
         """The command of a job's process."""
         places = [f"output_dir={quoted(str(self.output_dir))}", f"run_folder={quoted(str(job.folder))}"]
-        runner = [sys.executable, "-m", f"runners.{self.verb}", *self.options]
-        return [*runner, *job.overrides, *places, "hydra.mode=RUN"]
+        return [*runner_command(self.verb), *self.options, *job.overrides, *places, "hydra.mode=RUN"]
 
 
 def read_sweep(verb: str, master: DictConfig) -> Sweep:

@@ -16,7 +16,7 @@ from pathlib import Path
 def main(arguments: "list[str]") -> None:
     if any("backend.start" in text for text in arguments):
         os._exit(0)
-    if "runners.train" not in arguments or "hydra.mode=RUN" not in arguments:
+    if "train" not in arguments or "hydra.mode=RUN" not in arguments:
         return
     settings = dict(text.split("=", 1) for text in arguments if "=" in text)
     folder = json.loads(settings["run_folder"])
