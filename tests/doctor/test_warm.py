@@ -26,5 +26,5 @@ def test_a_warm_up_trains_validates_and_predicts_with_the_given_model_and_crop(t
 
 
 def test_a_warm_up_that_fails_says_what_the_command_said() -> None:
-    with pytest.raises(BackendError, match=r"runners\.train of the warm-up ended with 2: .*model"):
+    with pytest.raises(BackendError, match=r"train of the warm-up ended with 2: .*model"):
         warm_cache("huge", (64, 64), device="cpu")
