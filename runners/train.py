@@ -35,7 +35,7 @@ from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.trained import build_model, initial_weights
 
 
-@runner("train", TrainConfig, isolated=True)
+@runner("train", TrainConfig, isolated=True, from_run=True)
 def main(config: TrainConfig) -> None:
     console = Console(markup=False, emoji=False, soft_wrap=True, highlight=False)
     if finished_run(config) is not None:
@@ -57,9 +57,9 @@ def main(config: TrainConfig) -> None:
 
     def open_folder() -> RunFolder:
         folder = resumed or new_run_folder(config)
-        folder.claim()
         if resumed:
             changed.update(changed_settings(folder, config, training_set.classes))
+        folder.claim()
         folder.write_config(to_yaml(config))
         console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
         if changed:

@@ -29,7 +29,8 @@ def finished_run(config: TrainConfig) -> RunFolder | None:
     if changed := run.changed_settings(to_dict(config)):
         raise ConfigError(
             f"{run.path} holds a finished run with other settings ({describe_changes(changed)}): name another folder, "
-            f"and checkpoint={run.path} if the new run is to start from its weights"
+            f"and checkpoint={run.path} if the new run is to start from its weights; or let it go on by "
+            f"resume={run.path} schedule.iterations=N"
         )
     return run
 

@@ -7,16 +7,33 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from segnext.app.overrides import quoted_override, unreadable
 from segnext.app.resolution import unknown_key
 
 __all__ = ["explain"]
 
 
-def explain(error: Exception, schema: type[Any]) -> str:
-    """Hydra's message in one line, with the nearest option or key where a name is unknown."""
+def explain(error: Exception, schema: type[Any], overrides: Sequence[str] = ()) -> str:
+    """Hydra's message in one line, with the nearest option or key where a name is unknown.
+
+    An override that Hydra can't parse is shown in the quotes that let it pass.
+    """
+    settings = [text for text in overrides if not text.startswith("-")]
+    if isinstance(error, HydraException) and (culprit := unreadable(settings)) is not None:
+        if "=" not in culprit:
+            return f"{culprit} is no setting: give KEY=VALUE"
+        return (
+            f"{culprit} has characters that are special to Hydra: if it is a name, quote it, {quoted_override(culprit)}"
+        )
+    if comma := re.search(r"Ambiguous value for argument '(.*)'", str(error)):
+        key, _, value = comma[1].partition("=")
+        return (
+            f"{comma[1]} has a comma: if it is a name, quote it, {quoted_override(comma[1])}; if it is a list, write "
+            f"'{key}=[{value}]'; if these are several runs, add -m"
+        )
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={option} does not exist: {_nearest(option, error.options)}"

@@ -26,7 +26,7 @@ import segnext
 from segnext.app.hydra_errors import explain
 from segnext.app.renamed import modernised
 from segnext.app.resolution import key_names, register, resolve
-from segnext.app.runs import with_settings_of_checkpoint
+from segnext.app.runs import with_settings_of_checkpoint, with_settings_of_run
 from segnext.app.schema import TrainConfig
 from segnext.app.training import job_settings
 from segnext.backend.world import current_world
@@ -50,13 +50,14 @@ def runner(
     finish: Callable[[], None] | None = None,
     isolated: bool = False,
     from_checkpoint: bool = False,
+    from_run: bool = False,
 ) -> Callable[[Callable[[T], int | None]], Callable[[], None]]:
     """Makes a command of a function: composes conf/NAME.yaml with the command line and passes a checked ``schema``.
 
     The function returns its exit code (None is 0) and raises SegNeXtError for what the user should read.
     ``finish`` is called once after it, or after all of its calls in a `-m` command. ``isolated``: every job of a `-m`
     command runs in a process of its own (segnext/sweeps). ``from_checkpoint``: model, dataset and test settings follow
-    from ``checkpoint=…`` where the command line does not give them.
+    from ``checkpoint=…`` where the command line does not give them. ``from_run``: so do all settings from ``resume=…``.
     """
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
@@ -74,8 +75,9 @@ def runner(
                 try:
                     _refuse_hydra_places(isolated)
                     overrides: Sequence[str] = HydraConfig.get().overrides.task
-                    if from_checkpoint:
-                        overrides = with_settings_of_checkpoint(overrides, schema)
+                    if from_checkpoint or from_run:
+                        complete = with_settings_of_checkpoint if from_checkpoint else with_settings_of_run
+                        overrides = complete(overrides, schema)
                         composed = hydra.compose(name, overrides=list(overrides))
                     config = resolve(composed, schema, overrides)
                     ranks = _ranks_to_start(name, config)
@@ -96,7 +98,7 @@ def runner(
                     launcher.register(name, lambda composed: job_settings(resolve(composed, TrainConfig)))
                 hydra.main(version_base="1.3", config_path=str(_CONF), config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
-                errors.append(ConfigError(explain(error, schema)))
+                errors.append(ConfigError(explain(error, schema, sys.argv[1:])))
             except SegNeXtError as error:
                 errors.append(error)
             except KeyboardInterrupt:

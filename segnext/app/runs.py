@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from segnext.app.overrides import fill_in, given_overrides
 from segnext.app.renamed import RENAMED
 from segnext.app.resolution import to_yaml
 from segnext.app.schema import CommonConfig, leaf_keys
@@ -19,9 +22,10 @@ from segnext.tracking.run_folder import RunFolder
 from segnext.weights.checkpoint import describe, find_checkpoint
 from segnext.weights.zoo import PREFIX
 
-__all__ = ["open_run_folder", "recorded", "with_settings_of_checkpoint"]
+__all__ = ["open_run_folder", "recorded", "with_settings_of_checkpoint", "with_settings_of_run"]
 
 _GROUPS = ("model", "dataset")
+_OF_THE_START = ("resume", "run_folder", "output_dir")  # where a run lies, not what it is
 _OF_THE_EVALUATION = tuple(f"dataset.test.{key}" for key in ("tta", "ratios", "flip", "window_batch"))
 
 
@@ -34,25 +38,32 @@ def with_settings_of_checkpoint(overrides: Sequence[str], schema: type[Any]) -> 
     Raises:
         WeightsError: the checkpoint is missing or damaged.
     """
-    given = {
-        override.key_or_group: override.value()
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-        if not override.is_delete() and not override.is_sweep_override()
-    }
+    given = given_overrides(overrides)
     checkpoint = given.get("checkpoint")
     if not isinstance(checkpoint, str):
         return list(overrides)
     known = _settings_of(checkpoint, [key for key in leaf_keys(schema) if key not in schema.UNREAD])
-    for group in _GROUPS:
-        if group in given and given[group] != known.get(group):
-            known = {key: value for key, value in known.items() if key.split(".")[0] != group}
-    inside = [key for key in given if key not in _GROUPS]  # a group that is given may be what the checkpoint says
-    own = {
-        key: value
-        for key, value in known.items()
-        if key not in given and not any(key.startswith(f"{outer}.") for outer in inside)
-    }
-    return [*(f"{key}={_literal(value)}" for key, value in own.items()), *overrides]
+    return fill_in(overrides, given, known)
+
+
+def with_settings_of_run(overrides: Sequence[str], schema: type[Any]) -> list[str]:
+    """Overrides with those before them that a run was started with that ``resume=FOLDER`` names; what is given wins.
+
+    Raises:
+        ConfigError: there is no run in that folder.
+    """
+    given = given_overrides(overrides)
+    resume = given.get("resume")
+    if not isinstance(resume, str) or resume == "auto":
+        return list(overrides)
+    record = RunFolder.open(resume).read_config()
+    known: dict[str, Any] = {group: node["name"] for group in _GROUPS if "name" in (node := record.get(group) or {})}
+    for key in leaf_keys(schema):
+        if key in _OF_THE_START or key.removesuffix(".name") in known:
+            continue
+        with contextlib.suppress(KeyError, TypeError):  # another release knew other settings
+            known[key] = functools.reduce(operator.getitem, key.split("."), record)
+    return fill_in(overrides, given, known)
 
 
 def _settings_of(checkpoint: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -94,22 +105,6 @@ def _recorded(path: Path, keys: Sequence[str]) -> dict[str, Any]:
                 known[key] = node
                 break
     return known
-
-
-def _literal(value: Any) -> str:
-    """``value`` as Hydra's command line reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}: {_literal(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_literal, value)) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(getattr(value, "value", value))
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def open_run_folder(config: CommonConfig, name: str) -> RunFolder:

@@ -83,7 +83,7 @@ def _lacking(config: TrainConfig) -> str | None:
 def run_to_resume(config: TrainConfig) -> RunFolder | None:
     """The interrupted run that ``resume`` means, or that ``run_folder`` holds; None: a new one begins."""
     if config.resume is not None:
-        return find_run(config.resume, root=config.output_dir, name=config.name)
+        return find_run(config.resume, root=config.output_dir, name=config.name, iterations=config.schedule.iterations)
     named = RunFolder(Path(config.run_folder).absolute()) if config.run_folder is not None else None
     return named if named is not None and named.can_go_on else None
 

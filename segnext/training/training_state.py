@@ -224,18 +224,19 @@ def _set_aside(file: Path) -> None:
     os.replace(file, file.with_name(f"damaged.{file.name}"))
 
 
-def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
+def find_run(resume: str, *, root: str | Path, name: str, iterations: int = 0) -> RunFolder | None:
     """The folder of the run to go on with.
 
     Args:
         resume: a run folder, or ``auto`` for the latest run called ``name`` below ``root`` that has a checkpoint and
             has not finished.
+        iterations: of the whole schedule; a finished run that has done fewer goes on.
 
     Returns:
         None when ``auto`` finds no such run.
 
     Raises:
-        ConfigError: the folder named holds no run, or a finished one.
+        ConfigError: the folder named holds no run, or one that has nothing left to do.
     """
     if resume == "auto":
         candidates = sorted((Path(root) / name).glob("*/status.json"), key=lambda path: path.stat().st_mtime)
@@ -243,8 +244,12 @@ def find_run(resume: str, *, root: str | Path, name: str) -> RunFolder | None:
         unfinished = [run for run in runs if not _finished(run) and run.can_go_on]
         return unfinished[-1] if unfinished else None
     run = RunFolder.open(resume)
-    if _finished(run):
-        raise ConfigError(f"resume={resume} has finished: start a new run from its weights by checkpoint={resume}")
+    done = run.read_metrics().get("iteration") or 0
+    if _finished(run) and iterations <= done:
+        raise ConfigError(
+            f"resume={resume} has finished after {done} iterations: give more by schedule.iterations=N, or start a new "
+            f"run from its weights by checkpoint={resume}"
+        )
     return run
 
 

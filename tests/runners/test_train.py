@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,18 @@ def test_a_run_does_not_go_on_with_another_model_or_dataset(interrupted: RunFold
 def test_a_run_that_goes_on_with_other_settings_says_so(interrupted: RunFolder) -> None:
     done = train(*QUICK, "seed=7", f"run_folder={interrupted.path}", "tracking=none")
     assert "with other settings than before: seed: 0 → 7" in done.stdout
+
+
+def test_a_finished_run_goes_on_from_its_folder_alone_to_more_iterations(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(finished[0], run)
+    done = train(f"resume={run}", "schedule.iterations=7", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert "with other settings than before: schedule.iterations: 6 → 7" in done.stdout
+    assert events(run, "train")[-1]["iteration"] == 7
+    assert events(run, "start")[-1]["changed"] == {"schedule.iterations": [6, 7]}
 
 
 def test_a_second_process_in_one_run_folder_is_refused(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def test_a_finished_run_is_refused(tmp_path: Path) -> None:
         find_run(str(folder.path), root=tmp_path, name="tiny_ade")
 
 
+def test_a_finished_run_goes_on_to_more_iterations(tmp_path: Path) -> None:
+    folder = run(tmp_path, "finished")
+    folder.write_metrics({"iteration": 100})
+    assert find_run(str(folder.path), root=tmp_path, name="tiny_ade", iterations=101) == folder
+    with pytest.raises(ConfigError, match=r"finished after 100 iterations: give more by schedule\.iterations=N"):
+        find_run(str(folder.path), root=tmp_path, name="tiny_ade", iterations=100)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no run folder"):
         find_run(str(tmp_path), root=tmp_path, name="tiny_ade")
