@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from segnext.app.schema import VERBS, leaf_keys
+from segnext.data.roots import data_root
 from segnext.errors import ConfigError
 
 __all__ = ["key_names", "register", "resolve", "to_dict", "to_yaml", "unknown_key"]
@@ -25,10 +26,11 @@ T = TypeVar("T")
 
 
 def register(*verbs: str) -> None:
-    """Puts the schemas of the verbs, of all by default, where conf/ refers to them, as ``<verb>_schema``.
+    """Puts what conf/ refers to in its place: ``data_root``, and ``<verb>_schema`` of the verbs, of all by default.
 
     Hydra copies all that is there dozens of times, which takes seconds for the schemas of all verbs.
     """
+    OmegaConf.register_new_resolver("data_root", data_root, replace=True)
     for verb in verbs or VERBS:
         ConfigStore.instance().store(name=f"{verb}_schema", node=VERBS[verb])
 
@@ -53,7 +55,11 @@ def resolve(config: DictConfig, schema: type[T], overrides: Sequence[str] = ()) 
     except ConfigKeyError as error:
         raise ConfigError(unknown_key(str(error.full_key), schema)) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{getattr(error, 'full_key', None) or 'configuration'}: {error.msg or error}") from error
+        inner: BaseException | None = error
+        while inner is not None and not isinstance(inner, ConfigError):  # one of a resolver says what is wrong
+            inner = inner.__context__
+        key = getattr(error, "full_key", None) or "configuration"
+        raise (inner or ConfigError(f"{key}: {error.msg or error}")) from error
     assert isinstance(result, schema)
     return result
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from segnext.data import folder_datasets
 from segnext.data.datasets import Dataset
+from segnext.data.roots import data_root
 from segnext.data.settings import DatasetSettings
 from segnext.data.shapes import ShapesDataset
 from segnext.errors import ConfigError
@@ -48,7 +49,7 @@ def create_dataset(settings: DatasetSettings | str, *, split: str = "train", **c
         )
         return replace(dataset, reading=settings)
     if name in _PUBLISHED:
-        return replace(_PUBLISHED[name](settings.root, split), reading=settings)
+        return replace(_PUBLISHED[name](settings.root or data_root(name), split), reading=settings)
     near = get_close_matches(name, DATASETS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}{hint}")

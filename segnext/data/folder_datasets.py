@@ -12,6 +12,7 @@ import numpy as np
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, load_class_table
 from segnext.data.datasets import FileDataset, FilePair
 from segnext.data.headers import IMAGE_SUFFIXES
+from segnext.data.roots import ROOTS, how_to_say
 from segnext.errors import ConfigError, DataError
 
 __all__ = ["SPLITS", "ade", "camvid", "cityscapes", "folder", "list_files"]
@@ -196,6 +197,8 @@ def _require_root(root: str | Path | None, dataset: str, layout: str, needed: tu
         raise DataError(f"dataset {dataset} needs files, and dataset.root is not set; {cure}")
     base = Path(root).expanduser()
     if not base.is_dir():
+        if dataset in ROOTS:
+            cure += f"; {how_to_say(dataset)}"
         raise DataError(f"dataset.root={root} does not exist or is no folder; {cure}")
     for folder_name in needed:
         if not (base / folder_name).is_dir():

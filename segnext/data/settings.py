@@ -205,7 +205,7 @@ class DatasetSettings(AugmentationSettings, ReadingSettings):
 
     Attributes:
         name: ade, cityscapes, camvid, folder or shapes
-        root: folder with the images; shapes needs none
+        root: folder with the images; by default what SEGNEXT_ADE and so on or ~/.config/segnext.yaml say
         classes: yaml file with the names of the classes (dataset=folder)
         reduce_zero_label: label files store 0 for "other" and k + 1 for class k (dataset=folder)
         validation_fraction: share of the images held out where there is no split (dataset=folder)

@@ -88,7 +88,7 @@ class SweepLauncher(Launcher):
                 self._console.print(f"lacking: {text}", soft_wrap=True, markup=False)
             return [_returned(overrides) for overrides in job_overrides]
         if lacking and self.runs_here:
-            raise DataError(lacking[0])
+            raise DataError("\n".join(lacking))
         self.sweep.judge(distinct)  # says if the reference of sweep.prune is of no use
         if not self._announced:
             self._console.print(f"Sweep: {self.sweep.folder}", soft_wrap=True, markup=False)

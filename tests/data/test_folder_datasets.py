@@ -167,7 +167,8 @@ class TestFolder:
 class TestWhatIsMissing:
     @pytest.mark.parametrize("name", ["ade", "cityscapes", "camvid", "folder"])
     def test_no_root_is_explained(self, name: str) -> None:
-        with pytest.raises(DataError, match=r"dataset\.root is not set; set dataset\.root to the folder that holds"):
+        what = "is not set" if name == "folder" else "=data/.* does not exist or is no folder"
+        with pytest.raises(DataError, match=rf"dataset\.root{what}; set dataset\.root to the folder that holds"):
             create_dataset(name)
 
     def test_a_root_that_does_not_exist_is_named(self, tmp_path: Path) -> None:

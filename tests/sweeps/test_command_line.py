@@ -213,6 +213,26 @@ def test_a_sweep_whose_data_are_missing_starts_no_job_and_a_dry_run_says_so(comm
     assert output.endswith(f"lacking: {lacking}")
 
 
+def test_a_sweep_over_two_datasets_finds_each_where_it_lies(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, parts in (("ade", ("training", "validation")), ("camvid", ("train", "val"))):
+        for part in parts:
+            for file in (f"images/{part}/a.jpg", f"annotations/{part}/a.png"):
+                (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name / file).touch()
+    monkeypatch.setenv("SEGNEXT_ADE", str(tmp_path / "ade"))
+    monkeypatch.setenv("SEGNEXT_CAMVID", str(tmp_path / "nowhere"))
+    arguments = ("-m", "dataset=camvid,ade", "model=tiny,small", "sweep.dry_run=true")
+    _, output = command.run(*arguments)
+    assert [line.split()[1] for line in output.splitlines() if line.startswith("lacking")] == [
+        f"dataset.root={tmp_path / 'nowhere'}"
+    ]
+    monkeypatch.setenv("SEGNEXT_CAMVID", str(tmp_path / "camvid"))
+    code, output = command.run(*arguments)
+    assert (code, "4 jobs" in output, "lacking" in output) == (0, True, False)
+
+
 def test_a_search_whose_settings_are_wrong_leaves_no_study(command: Command) -> None:
     pytest.importorskip("optuna")
     code, output = command.run("+sweep=search", "schedule=demo", "schedule.batch_size=0")
