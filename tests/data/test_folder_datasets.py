@@ -167,7 +167,7 @@ class TestFolder:
 class TestWhatIsMissing:
     @pytest.mark.parametrize("name", ["ade", "cityscapes", "camvid", "folder"])
     def test_no_root_is_explained(self, name: str) -> None:
-        what = "is not set" if name == "folder" else "=data/.* does not exist or is no folder"
+        what = " is not set" if name == "folder" else "=data/.* does not exist or is no folder"
         with pytest.raises(DataError, match=rf"dataset\.root{what}; set dataset\.root to the folder that holds"):
             create_dataset(name)
 
