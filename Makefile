@@ -38,13 +38,17 @@ gpu: setup ## Bring-up, tests, curves and speed on a GPU, into outputs/gpu (docs
 	[ "$(DEVICE)" = cpu ] || $(BIN)/python -m pip install -qq --editable '.[dev,cuda13]'
 	PYTHON=$(abspath $(BIN)/python) DEVICE=$(or $(DEVICE),cuda) .ci/gpu.sh $(ARGS)
 
+.PHONY: docs
+docs: setup ## Build the documentation as a site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .PHONY: format
 format: setup ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: check
-check: setup ## Format check, lint, types, levels of imports and tests
+check: setup docs ## Format check, lint, types, levels of imports, documentation and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -1,0 +1,18 @@
+"""Pages of the site (mkdocs.yml) that are not files of docs/: README.md and CHANGELOG.md of the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Adds the pages, with links as they are seen from docs/."""
+    for page, source in (("index.md", "README.md"), ("changelog.md", "CHANGELOG.md")):
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text.replace("](docs/", "](").replace('src="docs/', 'src="')))
+    return files
