@@ -24,6 +24,7 @@ from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.saving import save_weights
 from tests.evaluation.test_onnx_model import other_tools_file
 from tests.models.drawn import drawn_tensors
+from tests.weights.fakes import torch_state, write_torch_zip
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
@@ -53,6 +54,18 @@ def exported(checkpoint: Path) -> Path:
     assert "75×101: largest difference" in done.stdout
     assert f"wrote {target}" in done.stdout
     return target
+
+
+def test_published_weights_put_into_the_zoo_by_hand_export_the_same_way(tmp_path: Path) -> None:
+    arrays = drawn_tensors(tensor_shapes("tiny", num_classes=150))
+    (tmp_path / "weights").mkdir()
+    file = "segnext_tiny_512x512_ade_160k.pth"
+    write_torch_zip(tmp_path / "weights" / file, {"state_dict": torch_state(arrays)})
+    target = tmp_path / "model.onnx"
+    done = command("export", "checkpoint=zoo:tiny_ade", f"output={target}", SEGNEXT_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    model = OnnxModel(target)
+    assert (model.info.dataset, len(model.info.classes)) == ("ade", 150)
 
 
 @pytest.fixture(scope="module")
