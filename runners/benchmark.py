@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from segnext import backend
 from segnext.app.ranks import assemble
@@ -28,6 +27,7 @@ from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
 from segnext.export.workload import ExportedInference, exported_contestants
 from segnext.files import strict_json, write_atomically
+from segnext.progress import progress
 from segnext.tracking.run_supervisor import open_session
 
 _NOTE = (
@@ -64,9 +64,7 @@ def measure(
 ) -> Session:
     """Runs every workload of ``what``."""
     device = backend.device_name()
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
+    with progress(console, "starting") as report:
         session = Session(
             model=config.model,
             num_classes=classes,
@@ -76,7 +74,7 @@ def measure(
             rounds=(config.warmup, config.repeats),
             torch_settings=(config.torch_settings or default_settings(device)) if config.against else [],
             communicator=communicator,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            progress=lambda what, done, total: report(done, total, what),
         )
         for what in config.what:
             if what == "train":

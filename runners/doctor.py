@@ -8,7 +8,6 @@ from collections.abc import Iterable
 try:
     from rich import box
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
     from rich.text import Text
 
@@ -19,6 +18,7 @@ try:
     from segnext.doctor.examination import examine_machine
     from segnext.doctor.warm import warm_cache
     from segnext.files import cache_home
+    from segnext.progress import progress
 except ImportError as error:  # what the doctor itself stands on
     raise SystemExit(f"error: {error}; install the project with its packages: pip install -e .") from None
 
@@ -69,18 +69,12 @@ def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
     except ImportError as error:
         cure = "pip install opencv-python-headless, and no other OpenCV beside it"
         return DatasetExamination(findings=[problem("images", str(error), cure)])
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("listing files", total=None)
-
-        def progress(split: str, done: int, total: int) -> None:
-            bar.update(task, description=split, completed=done, total=total)
-
+    with progress(console, "listing files") as report:
         return examine_dataset(
             lambda split: create_dataset(config.dataset, split=split),
             limit=config.max_images,
             workers=config.workers,
-            progress=progress,
+            progress=lambda split, done, total: report(done, total, split),
         )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segnext.app.ranks import assemble
 from segnext.app.runner import runner
@@ -23,6 +22,7 @@ from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.evaluation.results import metrics_of, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
 from segnext.models.published import Published, published
+from segnext.progress import progress
 from segnext.tracking.console import class_table
 from segnext.tracking.run_supervisor import open_session
 from segnext.weights.checkpoint import CheckpointInfo
@@ -83,32 +83,30 @@ def _evaluate_repeatedly(
     """One result per draw of other random bases; the first goes into the submission."""
     options = config.evaluation
     images = options.count(len(dataset))
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
 
     def one(repeat: int) -> EvaluationResult:
         title = "evaluating" if options.repeats == 1 else f"repeat {repeat + 1} of {options.repeats}"
-        task = bar.add_task(title, total=images)
 
         def keep(index: int, _: Sample, labels: NDArray[np.int32]) -> None:
             if writer is not None and repeat == 0:
                 writer.add(dataset.name(index), labels)
 
-        return evaluate_distributed(
-            communicator,
-            model,
-            dataset,
-            settings=config.dataset.test,
-            count=images,
-            seed=config.seed,
-            repeat=repeat,
-            workers=config.workers,
-            boundary=options.boundary,
-            progress=lambda done, _: bar.update(task, completed=done),
-            on_prediction=keep,
-        )
+        with progress(console, title, images) as report:
+            return evaluate_distributed(
+                communicator,
+                model,
+                dataset,
+                settings=config.dataset.test,
+                count=images,
+                seed=config.seed,
+                repeat=repeat,
+                workers=config.workers,
+                boundary=options.boundary,
+                progress=report,
+                on_prediction=keep,
+            )
 
-    with Progress(*columns, console=console, transient=True) as bar:
-        results = [one(repeat) for repeat in range(options.repeats)]
+    results = [one(repeat) for repeat in range(options.repeats)]
     if writer is not None:
         for written in communicator.all_gather(writer.written):
             writer.include(written)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segnext import backend
 from segnext.app.film import segment_film
@@ -27,6 +26,7 @@ from segnext.evaluation.predictor import Segmenter, find_images, result_names
 from segnext.export.video import VideoReader, is_video
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, legend, overlay, present_classes
+from segnext.progress import progress
 from segnext.weights.checkpoint import describe
 from segnext.weights.trained import load_trained
 
@@ -43,9 +43,9 @@ def main(config: PredictConfig) -> int:
     folder = open_run_folder(config, config.name)
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    columns = (TextColumn("predicting"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with recorded(folder), Progress(*columns, console=console, transient=True) as bar:
-        for file, name in bar.track(list(zip(files, result_names(files), strict=True))):
+    with recorded(folder), progress(console, "predicting", len(files)) as report:
+        for number, (file, name) in enumerate(zip(files, result_names(files), strict=True)):
+            report(number)
             try:
                 done.append(_predict(segmenter, file, folder.path / name, reading=config.dataset, alpha=config.alpha))
             except SegNeXtError as error:

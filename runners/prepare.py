@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from segnext.app.runner import runner
 from segnext.app.schema import PrepareConfig
 from segnext.data.preparation import convert_labels, take_inventory
 from segnext.errors import ConfigError
+from segnext.progress import progress
 
 _FAILURES_SHOWN = 10
 
@@ -28,15 +28,8 @@ def main(config: PrepareConfig) -> int:
 
 
 def _prepare_cityscapes(root: str, config: PrepareConfig, console: Console) -> int:
-    columns = (TextColumn("labelTrainIds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        report = convert_labels(
-            root,
-            workers=config.workers,
-            overwrite=config.overwrite,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    with progress(console, "labelTrainIds") as tell:
+        report = convert_labels(root, workers=config.workers, overwrite=config.overwrite, progress=tell)
     console.print(f"{report.converted} converted, {report.present} present before, {len(report.failed)} failed")
     for message in report.failed[:_FAILURES_SHOWN]:
         console.print(f"failed: {message}")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import PredictConfig
@@ -16,6 +15,7 @@ from segnext.evaluation.predictor import Segmenter
 from segnext.export.video import VideoReader, VideoResult, VideoWriter, segment_video
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, overlay
+from segnext.progress import progress
 
 __all__ = ["segment_film"]
 
@@ -30,24 +30,22 @@ def segment_film(config: PredictConfig, reader: VideoReader, segmenter: Segmente
     target = folder.path / "overlay.mp4"
     palette = segmenter.classes.palette
     total = config.max_frames if reader.frames is None else min(reader.frames, config.max_frames or reader.frames)
-    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed} frames"))
     with (
         recorded(folder),
-        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar,
+        progress(console, "predicting frames", total) as report,
         VideoWriter(target, size=reader.size, fps=reader.fps) as film,
     ):
-        task = bar.add_task("predicting", total=total)
 
         def write(number: int, frame: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
             film.write(overlay(frame, labels, palette, config.alpha))
             if config.label_files:
                 label_png(labels, palette).save(folder.path / f"{number:06d}_label.png")
 
-        def progress(so_far: VideoResult) -> None:
-            bar.update(task, completed=so_far.frames, description=f"{so_far.fps:.1f} frames/s")
+        def tell(so_far: VideoResult) -> None:
+            report(so_far.frames, what=f"predicting {so_far.fps:.1f} frames/s")
 
         result = segment_video(
-            reader, predict=segmenter.predict, write=write, progress=progress, max_frames=config.max_frames
+            reader, predict=segmenter.predict, write=write, progress=tell, max_frames=config.max_frames
         )
         record: dict[str, Any] = {
             "input": config.input, "checkpoint": config.checkpoint, "overlay": target.name, "frames": result.frames,

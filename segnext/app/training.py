@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segnext.app.resolution import to_dict
 from segnext.app.schema import TrainConfig
@@ -18,6 +16,7 @@ from segnext.data.datasets import Dataset
 from segnext.data.inspection import check_training_data
 from segnext.distributed.communicator import Communicator
 from segnext.errors import DataError
+from segnext.progress import progress
 from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
@@ -29,25 +28,14 @@ from segnext.training.training_state import find_run
 __all__ = ["check_files", "job_settings", "new_run_folder", "open_tracker", "run_to_resume"]
 
 
-_SILENCE = 8.0  # seconds after which a line says how far the check is, where there is no terminal
-
-
 def check_files(training_set: Dataset, validation_set: Dataset, console: Console, *, workers: int = 4) -> None:
     """Looks at all labels before any work; warns of what is suspicious. Raises DataError where files are unusable."""
-    columns = (TextColumn("checking {task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, said = bar.add_task("labels", total=None), time.monotonic()
+    with progress(console, "checking labels") as report:
 
-        def progress(split: str, done: int, total: int) -> None:
-            nonlocal said
-            bar.update(task, description=split, completed=done, total=total)
-            if bar.disable and time.monotonic() - said > _SILENCE:
-                said = time.monotonic()
-                console.print(f"checking the files of {split}: {done} of {total}")
+        def tell(split: str, done: int, total: int) -> None:
+            report(done, total, f"checking the files of {split}")
 
-        warnings = check_training_data(
-            training_set, validation_set, workers=workers, progress=progress, note=console.print
-        )
+        warnings = check_training_data(training_set, validation_set, workers=workers, progress=tell, note=console.print)
     for text in warnings:
         console.print(f"warning: {text}")
 

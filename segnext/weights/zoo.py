@@ -13,25 +13,17 @@ import hashlib
 import json
 import os
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from segnext.errors import WeightsError
 from segnext.files import FileLock, cache_home, strict_json, write_atomically
+from segnext.progress import Report, progress
 
 __all__ = ["PREFIX", "ZOO", "Download", "ZooEntry", "ZooFile", "cache_folder", "check", "fetch", "locate", "pin"]
 
@@ -98,14 +90,13 @@ def cache_folder() -> Path:
     return cache_home() / "weights"
 
 
-def locate(path: str | Path, *, progress: bool | None = None) -> Path:
+def locate(path: str | Path) -> Path:
     """Returns where a weights file lies; a name like ``zoo:tiny_ade`` is downloaded when it is not there yet.
 
     A file of the right name put into ``cache_folder()`` by hand is taken as it is, without any network.
 
     Args:
         path: a path, returned unchanged, or ``zoo:NAME``.
-        progress: show a progress bar while downloading; None does in a terminal.
 
     Raises:
         WeightsError: unknown name, a file that has changed since its first use, or a download that failed.
@@ -127,7 +118,7 @@ def locate(path: str | Path, *, progress: bool | None = None) -> Path:
         if file.url is None:
             continue
         try:
-            fetch(Download(file.url, folder / file.name), progress=progress)
+            fetch(Download(file.url, folder / file.name))
         except WeightsError as error:
             failures.append(str(error))
             continue
@@ -177,7 +168,6 @@ def fetch(
     *,
     attempts: int = 4,
     wait: Callable[[float], None] | None = None,
-    progress: bool | None = None,
 ) -> None:
     """Downloads a file, or the rest of it. Several processes may ask for one file: one fetches, the others wait.
 
@@ -185,7 +175,6 @@ def fetch(
         download: from where to where.
         attempts: before giving up; attempts that received something do not count.
         wait: called with the seconds between attempts, instead of sleeping.
-        progress: show a bar on the terminal; None does when standard error is one.
 
     Raises:
         WeightsError: the address is wrong (404 …) or the network does not work; what arrived is kept.
@@ -193,7 +182,8 @@ def fetch(
     try:
         download.target.parent.mkdir(parents=True, exist_ok=True)
         lock = download.target.with_name(f".{download.target.name}.lock")
-        with FileLock.wait(lock), _bar(download.target.name, progress) as advance:
+        show = Console(stderr=True)
+        with FileLock.wait(lock), progress(show, download.target.name, of_bytes=True) as advance:
             failed = 0
             while not download.target.exists():
                 before = _size(download.part)
@@ -240,7 +230,7 @@ def check(path: Path, *, source: str) -> None:
         )
 
 
-def _attempt(download: Download, advance: Callable[[int, int | None], None]) -> None:
+def _attempt(download: Download, advance: Report) -> None:
     """One request for what is missing; moves the part to its place when it is whole."""
     offset = _size(download.part)
     headers = {"Accept-Encoding": "identity"}
@@ -314,22 +304,6 @@ def _write_version(download: Download, response: requests.Response) -> None:
         download.version.write_text(version)
     else:
         download.version.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _bar(name: str, progress: bool | None) -> Iterator[Callable[[int, int | None], None]]:
-    """Yields a function that takes (bytes so far, bytes in all) and shows them."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    shown = sys.stderr.isatty() if progress is None else progress
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
-        task = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _record(path: Path) -> Path:

@@ -16,7 +16,7 @@ from tests.weights.server import Site
 
 def get(site: Site, folder: Path, **options: object) -> Path:
     waits: list[float] = []
-    fetch(Download(site.url, folder / "x.bin"), wait=waits.append, progress=False, **options)  # type: ignore[arg-type]
+    fetch(Download(site.url, folder / "x.bin"), wait=waits.append, **options)  # type: ignore[arg-type]
     return folder / "x.bin"
 
 
@@ -68,7 +68,7 @@ def test_a_part_that_is_already_whole_is_only_renamed(site: Site, tmp_path: Path
 def test_a_busy_server_is_asked_again_after_longer_and_longer_waits(site: Site, tmp_path: Path) -> None:
     site.statuses = [503, 500, 502]
     waits: list[float] = []
-    fetch(Download(site.url, tmp_path / "x.bin"), wait=waits.append, progress=False)
+    fetch(Download(site.url, tmp_path / "x.bin"), wait=waits.append)
     assert (tmp_path / "x.bin").read_bytes() == site.content
     assert waits == [1, 2, 4]
 
