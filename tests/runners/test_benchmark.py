@@ -36,7 +36,7 @@ def test_a_benchmark_leaves_a_table_and_a_record(
     ("override", "message"),
     [
         ("what=speed", "what=speed is out of range"),
-        ("what=train,inference", "use key=[value1,value2]"),
+        ("what=train,inference", "write 'what=[train,inference]'"),
         ("what='train,speed'", "what=speed is out of range"),
         ("precision=fp8", "expected one of [fp32, tf32, bf16, fp16]"),
         ("crop=[16,16]", "at least 32 pixels"),
