@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Two tests at a time on two cores: most wait for processes that they have started.
+PARALLEL ?= -n logical --dist worksteal
 
 .DEFAULT_GOAL := help
 
@@ -31,7 +33,7 @@ warm: setup ## Compile ahead what a model needs: make warm ARGS="warm_model=base
 
 .PHONY: test
 test: setup ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: gpu
 gpu: setup ## Bring-up, tests, curves and speed on a GPU, into outputs/gpu (docs/gpu.md)
@@ -53,7 +55,7 @@ check: setup docs ## Format check, lint, types, levels of imports, documentation
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove .venv and caches; runs under outputs/ stay
