@@ -21,6 +21,7 @@ _KINDS = (
     (r"Depthwise convolution|segnext::multi_scale_depthwise", "depthwise convolution"),
     (r"segnext::factorise|matmul", "matrix products (NMF)"),
     (r"segnext::cross_entropy", "loss"),
+    (r"segnext::labels", "labels"),
     (r"segnext::(resize|sample)", "resize"),
     (r"segnext::AdamW", "AdamW"),
     (r"conv_backward|segnext::(input|weight)_gradient", "convolution, backward"),

@@ -30,6 +30,11 @@ class Arrays(Protocol):
         """How many scores to hold at full resolution at a time."""
         ...
 
+    @property
+    def fuses_labels(self) -> bool:
+        """Whether ``kernels.labels`` takes them, which needs no scores at full resolution."""
+        ...
+
     def no_grad(self) -> Any:
         """A context in which nothing is kept for gradients."""
         ...
@@ -72,6 +77,10 @@ class JittorArrays:
     def strip_floats(self) -> int:
         return _STRIP_FLOATS[backend.device_name()]
 
+    @property
+    def fuses_labels(self) -> bool:
+        return not jt.flags.use_cuda
+
     def no_grad(self) -> Any:
         return jt.no_grad()
 
@@ -112,6 +121,7 @@ class NumpyArrays:
     """On the CPU, without Jittor."""
 
     strip_floats = _STRIP_FLOATS["cpu"]
+    fuses_labels = False
 
     @contextmanager
     def no_grad(self) -> Iterator[None]:

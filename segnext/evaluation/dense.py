@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from segnext.evaluation.arrays import Arrays, JittorArrays
+from segnext.kernels.labels import View
 from segnext.kernels.sampling import bilinear_taps
 
 __all__ = ["DenseLogits", "strips"]
@@ -40,6 +41,12 @@ class DenseLogits:
     flipped: bool = False
     parts: list[tuple[int, int, Any]] = field(default_factory=list)
     arrays: Arrays = field(default_factory=JittorArrays)
+
+    def view(self) -> View:
+        """All of it, for ``kernels.labels``."""
+        logits = np.stack([self.arrays.numpy(part[2]) for part in self.parts])
+        corners = [part[:2] for part in self.parts]
+        return View(logits, corners, self.window, (self.height, self.width), self.flipped)
 
     def rows(self, start: int, stop: int) -> Any:
         """(C, stop - start, W) logits at network-input size: mean of the overlapping windows."""

@@ -25,6 +25,7 @@ from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multipl
 from segnext.data.settings import SMALLEST_INPUT, Bases, InferenceSettings, Windows
 from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.dense import DenseLogits, strips
+from segnext.kernels.labels import labels
 
 __all__ = [
     "SegmentationModel",
@@ -146,7 +147,8 @@ class SegmentationPredictor:
         settings: how images are shown to the model.
         seed: a non-negative number that chooses the random bases together with the image's name.
         repeat: number of the repetition: another one means other bases.
-        strip_floats: scores held at full resolution at a time; by default 2**22 on a CPU and 2**26 on a GPU.
+        strip_floats: scores held at full resolution at a time, 2**22 on a CPU and 2**26 on a GPU if that is not given;
+            Jittor's labels need none on a CPU where it is not given.
     """
 
     def __init__(
@@ -173,6 +175,11 @@ class SegmentationPredictor:
         """Like ``predict`` for several images, which share the passes through the model where sizes agree."""
         with self._arrays.no_grad():
             passes = self._passes(images, names)
+            if self._arrays.fuses_labels and self.strip_floats is None:
+                return [
+                    labels([dense.view() for dense in own], (image.shape[0], image.shape[1]))
+                    for own, image in zip(passes, images, strict=True)
+                ]
             return [
                 np.concatenate([self._arrays.best_class(strip) for strip in self._strips(own, image)])
                 for own, image in zip(passes, images, strict=True)

@@ -22,6 +22,7 @@ constexpr int DEPTH = 128;  // of a block: a panel of B takes half of the first-
 constexpr int GROUP = 8;    // panels at a time, at most
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
+typedef int LanesInts __attribute__((vector_size(LANES * sizeof(int))));
 typedef float Eight __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float))));
 typedef int EightInts __attribute__((vector_size(8 * sizeof(int))));
 
