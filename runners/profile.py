@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from segnext.app.memory import memory_records, memory_table
 from segnext.app.runner import runner
 from segnext.app.schema import CountFormat, ProfileConfig
 from segnext.data.classes import known_classes
@@ -52,7 +53,7 @@ def _print() -> None:
         return
     depth, form = _options[-1].depth, _options[-1].format
     if form is CountFormat.json:
-        print(json.dumps([_record(row, depth) for row in _rows], indent=2))
+        print(json.dumps([_record(row, config) for row, config in zip(_rows, _options, strict=True)], indent=2))
         return
     markdown = form is CountFormat.markdown
     console = Console(markup=False, emoji=False, width=200 if markdown else None, highlight=False)
@@ -60,6 +61,9 @@ def _print() -> None:
     for row in _rows if depth else ():
         console.print()
         console.print(_modules(row, depth, markdown))
+    for row, config in zip(_rows, _options, strict=True) if _options[-1].memory else ():
+        console.print()
+        console.print(memory_table(config, row.counted.num_classes, box.MARKDOWN if markdown else box.SIMPLE_HEAD))
     odd = [f"{row.counted.name} on {row.dataset}" for row in _rows if not row.reproduced]
     console.print()
     for note in [_FOOTNOTE, *([_NOT_REPRODUCED.format(" and ".join(odd))] if odd else [])]:
@@ -118,8 +122,8 @@ def _modules(row: _Row, depth: int, markdown: bool) -> Table:
     return table
 
 
-def _record(row: _Row, depth: int) -> dict[str, Any]:
-    counted, paper = row.counted, row.paper
+def _record(row: _Row, config: ProfileConfig) -> dict[str, Any]:
+    depth, counted, paper = config.depth, row.counted, row.paper
     figures = paper and {"params_M": paper.params_M, "flops_G": paper.flops_G, "reproduced": row.reproduced}
     record: dict[str, Any] = {"model": counted.name, "dataset": row.dataset}
     record |= {key: getattr(counted, key) for key in ("num_classes", "height", "width", "params", "macs")}
@@ -127,6 +131,8 @@ def _record(row: _Row, depth: int) -> dict[str, Any]:
     if depth:
         modules = counted.modules.at_depth(depth)
         record["modules"] = [{"name": m.name, "params": m.params, "macs": m.macs.total} for m in modules]
+    if config.memory:
+        record["step_memory"] = memory_records(config, counted.num_classes)
     return record
 
 

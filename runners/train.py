@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from segnext.app.continuation import changed_settings, describe_changes, finished_run
+from segnext.app.memory import fit_step
 from segnext.app.ranks import Run, assemble
 from segnext.app.resolution import to_yaml
 from segnext.app.runner import runner
@@ -57,6 +58,10 @@ def main(config: TrainConfig) -> None:
 
     def open_folder() -> RunFolder:
         folder = resumed or new_run_folder(config)
+        if config.memory is not None:
+            console.print(fit_step(config, num_classes=num_classes, run=resumed))
+        if advice := config.schedule.rate_advice(config.dataset.batch_size):
+            console.print(f"warning: {advice}")
         if resumed:
             changed.update(changed_settings(folder, config, training_set.classes))
         folder.claim()
@@ -67,6 +72,8 @@ def main(config: TrainConfig) -> None:
         return folder
 
     communicator, folder, members = assemble(config, open_folder, console)
+    chosen = config.schedule.micro_batch, config.model.gradient_checkpointing
+    config.schedule.micro_batch, config.model.gradient_checkpointing = communicator.broadcast(chosen)
     with open_session(communicator, folder.path, members) as log:
         model = build_model(
             config.model, num_classes=num_classes, precision=config.precision, seed=config.seed, weights=weights

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segnext.app.memory import same_step_as
 from segnext.app.resolution import to_dict
 from segnext.app.schema import TrainConfig
 from segnext.data.classes import ClassTable
@@ -26,6 +27,7 @@ def finished_run(config: TrainConfig) -> RunFolder | None:
     run = RunFolder(Path(config.run_folder).absolute()) if config.run_folder is not None else None
     if run is None or not run.has_finished:
         return None
+    same_step_as(config, run)
     if changed := run.changed_settings(to_dict(config)):
         raise ConfigError(
             f"{run.path} holds a finished run with other settings ({describe_changes(changed)}): name another folder, "

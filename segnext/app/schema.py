@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -151,6 +152,7 @@ class TrainConfig(SharedConfig):
         sweep: how the jobs of `-m` are run
         checkpoint: weights of a whole model to start from: a weights file, a run folder, or zoo:NAME
         resume: auto (the latest unfinished run of this name) or a run folder
+        memory: for a step, auto (what is free) or like 8GiB: chooses micro_batch and gradient_checkpointing
     """
 
     UNREAD = (*_unread("evaluation", EvaluationSettings, but=("max_images",)), "dataset.split_files.test")
@@ -163,9 +165,15 @@ class TrainConfig(SharedConfig):
     sweep: SweepSettings = field(default_factory=SweepSettings)
     checkpoint: str | None = None
     resume: str | None = None
+    memory: str | None = None
 
     def check(self) -> None:
         super().check()
+        if self.memory is not None:
+            fits = self.memory == "auto" or re.fullmatch(r"[0-9]+(\.[0-9]+)? ?GiB", self.memory) is not None
+            require(fits, "memory", self.memory, "auto or a size like 8GiB")
+            if self.schedule.micro_batch is not None or self.model.gradient_checkpointing:
+                raise ConfigError("memory chooses schedule.micro_batch, model.gradient_checkpointing: leave them out")
         total, micro = self.schedule.batch_size, self.schedule.micro_batch
         if total == MISSING:
             return
@@ -437,11 +445,12 @@ class ProfileConfig:
         width: pixels; null: that of dataset.flops_size
         num_classes: null: the dataset's
         depth: levels of modules to list
+        memory: whether to list the peak memory of a training step on a GPU, by its division into micro-batches
         format: table, markdown or json (integers)
     """
 
     UNREAD: ClassVar[tuple[str, ...]] = (
-        *_unread("dataset", DatasetSettings, but=("name", "classes", "flops_size")),
+        *_unread("dataset", DatasetSettings, but=("name", "classes", "flops_size", "crop", "batch_size")),
         *_unread("model", ModelSettings, but=("name", "ham.rank")),
     )
 
@@ -451,6 +460,7 @@ class ProfileConfig:
     width: int | None = None
     num_classes: int | None = None
     depth: int = 0
+    memory: bool = False
     format: CountFormat = CountFormat.table
 
     def __post_init__(self) -> None:

@@ -70,6 +70,17 @@ class ScheduleSettings(Settings):
             rate *= 1 - (1 - iteration / self.warmup_iterations) * (1 - self.warmup_ratio)
         return rate
 
+    def rate_advice(self, recipe: int) -> str | None:
+        """What to set where the batch is not the ``recipe``'s and the base rate is; None: nothing."""
+        if self.batch_size == recipe or self.lr != ScheduleSettings.lr:
+            return None
+        same = f"schedule.batch_size={recipe} schedule.micro_batch={self.batch_size}"
+        keep = f", or {same} for the recipe's step in the same memory" if recipe % self.batch_size == 0 else ""
+        return (
+            f"schedule.batch_size={self.batch_size}, but schedule.lr={self.lr:g} belongs to batches of {recipe}: set "
+            f"schedule.lr={self.lr * self.batch_size / recipe:.3g}, in proportion{keep}"
+        )
+
     def is_due(self, interval: int, done: int) -> bool:
         """Whether what happens every ``interval`` iterations happens after ``done``; after the last one all does."""
         return done % interval == 0 or done == self.iterations

@@ -77,3 +77,10 @@ def test_a_place_that_hydra_alone_would_use_is_refused(tmp_path: Path) -> None:
     done = profile("-m", "model=tiny,small", f"hydra.sweep.dir={tmp_path / 'x'}")
     assert done.returncode == 2
     assert done.stderr == "error: hydra.sweep is not used: results go to folders of their own below output_dir=DIR\n"
+
+
+def test_the_memory_of_a_training_step_is_listed_by_its_division() -> None:
+    done = profile("model=tiny", "memory=true", "format=json")
+    listed = json.loads(done.stdout)[0]["step_memory"]
+    whole = {(each["precision"], each["checkpointing"]): each["memory"] for each in listed if each["micro_batch"] == 16}
+    assert whole["bf16", True] < whole["bf16", False] < whole["fp32", False]

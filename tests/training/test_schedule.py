@@ -33,3 +33,15 @@ def test_a_power_bends_the_decay() -> None:
     assert ScheduleSettings(iterations=100, lr=1.0, warmup_iterations=0, power=2.0).learning_rate(50) == pytest.approx(
         0.25
     )
+
+
+def test_another_batch_at_the_rate_of_the_recipe_is_told_the_rate_that_belongs_to_it() -> None:
+    advice = ScheduleSettings(iterations=1, batch_size=4).rate_advice(16)
+    assert advice is not None
+    assert "schedule.lr=1.5e-05" in advice
+    assert "schedule.batch_size=16 schedule.micro_batch=4" in advice
+
+
+@pytest.mark.parametrize(("batch_size", "lr"), [(16, 6e-5), (4, 1.5e-5)])
+def test_the_recipes_batch_and_a_rate_of_ones_own_need_no_advice(batch_size: int, lr: float) -> None:
+    assert ScheduleSettings(iterations=1, batch_size=batch_size, lr=lr).rate_advice(16) is None

@@ -1,0 +1,117 @@
+"""Peak device memory of a training step, counted from the network's shapes; free of Jittor, and of any card.
+
+Counted is what operators keep for the backward pass on a GPU, map by map, with what is alive beside it when that pass
+begins. docs/gpu.md compares it with the memory that was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from segnext.models.complexity import complexity
+from segnext.models.precision import Precision
+from segnext.models.settings import ModelSettings
+from segnext.models.variants import Variant, get_variant
+
+__all__ = ["Division", "divisions", "training_memory"]
+
+_FLOAT = 4
+_STATE = 4 * _FLOAT  # of a parameter: itself, its gradient and both moments
+_NMF_STEPS = 7
+_NMF_MAPS = 4  # of coefficients, kept of each of their updates
+
+
+@dataclass(frozen=True)
+class Division:
+    """A way to compute one and the same step.
+
+    Attributes:
+        micro_batch: images per forward and backward pass.
+        checkpointing: whether blocks are computed again for the gradient.
+        memory: bytes of device memory at its peak, without the GiB or so of CUDA and its libraries.
+    """
+
+    micro_batch: int
+    checkpointing: bool
+    memory: int
+
+
+def divisions(
+    model: ModelSettings, *, num_classes: int, crop: tuple[int, int], batch: int, precision: Precision
+) -> Iterator[Division]:
+    """The ways to compute a step over ``batch`` images of ``crop``, height and width, the nearest to the recipe first.
+
+    Whole, with and without computing blocks again, then in ever smaller micro-batches that divide the batch: batch norm
+    sees fewer images then, and nothing else differs.
+    """
+    for size in range(batch, 0, -1):
+        if batch % size == 0:
+            for checkpointing in (False, True):
+                memory = training_memory(
+                    model,
+                    num_classes=num_classes,
+                    crop=crop,
+                    images=size,
+                    precision=precision,
+                    checkpointing=checkpointing,
+                )
+                yield Division(size, checkpointing, memory)
+
+
+def training_memory(
+    model: ModelSettings,
+    *,
+    num_classes: int,
+    crop: tuple[int, int],
+    images: int,
+    precision: Precision,
+    checkpointing: bool,
+) -> int:
+    """Bytes at the peak of a pass over ``images`` images, with weights, gradients and moments."""
+    variant = get_variant(model.name)
+    narrow = _FLOAT if precision.compute_type == "float32" else 2
+    sides = [-(-crop[0] // stride) * -(-crop[1] // stride) for stride in (2, 4, 8, 16, 32)]
+    per_image = 3 * crop[0] * crop[1] * (_FLOAT + narrow) + _stem(variant, narrow, sides)
+    blocks = []
+    for channels, ratio, depth, pixels in zip(
+        variant.embed_dims, variant.mlp_ratios, variant.depths, sides[1:], strict=True
+    ):
+        block = pixels * channels * (_block(narrow) + 3 * narrow * ratio)
+        kept = pixels * channels * 2 * _FLOAT  # the sums after attention and MLP
+        blocks.append(block)
+        per_image += depth * (pixels * channels * _FLOAT if checkpointing else block + kept)
+        per_image += 2 * pixels * channels * _FLOAT  # the norm after the stage, and what it is computed from
+    per_image += max(blocks) if checkpointing else 0
+    per_image += _head(variant, model.nmf_rank, num_classes, narrow, sides[2])
+    parameters = complexity(model.name, num_classes=num_classes, height=32, width=32, nmf_rank=model.nmf_rank).params
+    return images * per_image + parameters * _STATE
+
+
+def _block(narrow: int) -> int:
+    """Bytes per pixel and channel of a block without its sums and its MLP's hidden maps.
+
+    Attention: the normalised input, before and after GELU, the square, three rows, their sum, the gate, the product;
+    MLP: the normalised input. The two branches are kept in float32.
+    """
+    return 11 * narrow + 2 * _FLOAT
+
+
+def _stem(variant: Variant, narrow: int, sides: list[int]) -> int:
+    """Two convolutions with their norms in float32, GELU between them; and those between the stages."""
+    half = variant.embed_dims[0] // 2
+    size = sides[0] * half * (3 * narrow + _FLOAT)
+    return size + sum(
+        pixels * channels * (2 * narrow + _FLOAT)
+        for channels, pixels in zip(variant.embed_dims, sides[1:], strict=True)
+    )
+
+
+def _head(variant: Variant, rank: int, num_classes: int, narrow: int, pixels: int) -> int:
+    joined, channels = sum(variant.embed_dims[1:]), variant.decoder_channels
+    maps = joined * (_FLOAT + narrow)  # as they come, and for the convolution
+    maps += 3 * channels * (_FLOAT + 2 * narrow)  # three norms: before, after, after ReLU
+    maps += channels * (narrow + 3 * _FLOAT)  # into the factorisation, and out of it
+    maps += _NMF_STEPS * _NMF_MAPS * rank * _FLOAT
+    maps += num_classes * (narrow + 2 * _FLOAT)  # logits and their gradient
+    return pixels * maps
