@@ -36,9 +36,14 @@ test: setup ## Run the tests
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: gpu
-gpu: setup ## Bring-up, tests, curves and speed on a GPU, into outputs/gpu (docs/gpu.md)
-	[ "$(DEVICE)" = cpu ] || $(BIN)/python -m pip install -qq --editable '.[dev,cuda13]'
-	PYTHON=$(abspath $(BIN)/python) DEVICE=$(or $(DEVICE),cuda) .ci/gpu.sh $(ARGS)
+gpu: setup ## Bring-up, tests, curves and speed on a GPU: make gpu MINUTES=9 ARGS=outputs/gpu/first (docs/gpu.md)
+	[ "$(DEVICE)" = cpu ] || $(BIN)/python -c 'from segnext.backend.cuda.bring_up import find_cuda; find_cuda()' \
+		|| $(BIN)/python -m pip install -qq --editable '.[dev,cuda13]'
+	PYTHON=$(abspath $(BIN)/python) DEVICE=$(or $(DEVICE),cuda) MINUTES=$(MINUTES) .ci/gpu.sh $(ARGS)
+
+.PHONY: gpu-pack
+gpu-pack: setup ## Collect what a GPU machine without network needs, into outputs/gpu-pack (docs/gpu.md)
+	PYTHON=$(abspath $(BIN)/python) .ci/gpu_pack.sh $(ARGS)
 
 .PHONY: docs
 docs: setup ## Build the documentation as a site, into build/site

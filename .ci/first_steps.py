@@ -1,0 +1,134 @@
+"""The first things to see of a new GPU, one in a process: `first_steps.py DEVICE launch | conv P | step P | memory P`.
+
+Each prints its figures and fails where they are wrong; P is a precision.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from segnext import backend
+from segnext.kernels.cast import cast
+from segnext.kernels.convolution import conv as convolve
+from segnext.models.precision import Precision
+from segnext.models.segnext import create_model
+from segnext.models.settings import ModelSettings
+from segnext.models.training_memory import training_memory
+from segnext.training.loop import train
+from segnext.training.loss import LossScale
+from segnext.training.meters import MemoryMeter
+from segnext.training.optimizer import create_optimizer
+from segnext.training.schedule import ScheduleSettings
+
+_WITHIN = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 3e-2, "fp16": 5e-3}  # of the largest value
+_GIB = 1 << 30
+
+
+def launch(jt: Any) -> None:
+    """One operator of Jittor's: a kernel is compiled, started, and gives what it should."""
+    x = np.arange(4096, dtype=np.float32)
+    doubled = (jt.array(x) * 2 + 1).numpy()
+    print(f"doubled[-1] = {doubled[-1]}")
+    assert (doubled == 2 * x + 1).all()
+
+
+def conv(jt: Any, precision: str) -> None:
+    """Values and gradients of a strided and a 1×1 convolution beside those of the project's operator on the CPU."""
+    rng = np.random.default_rng(0)
+    backend.allow_tf32(precision == "tf32")
+    dtype = Precision(precision).compute_type
+    for side, stride, padding in ((3, 2, 1), (1, 1, 0)):
+        arrays = [
+            rng.standard_normal(shape).astype(np.float32) for shape in ((4, 32, 64, 64), (64, 32, side, side), (64,))
+        ]
+        on_gpu, on_cpu = (
+            _convolve(jt, arrays, dtype, stride, padding, use_cuda=use_cuda) for use_cuda in (jt.flags.use_cuda, 0)
+        )
+        for name, found, expected in zip(("y", "dx", "dw", "db"), on_gpu, on_cpu, strict=True):
+            apart = np.abs(found - expected).max() / np.abs(expected).max()
+            print(f"{side}×{side}, stride {stride}, {name}: {apart:.1e} of the largest apart")
+            assert apart <= _WITHIN[precision], name
+
+
+def _convolve(jt: Any, arrays: list[Any], dtype: str, stride: int, padding: int, *, use_cuda: int) -> list[Any]:
+    before, jt.flags.use_cuda = jt.flags.use_cuda, use_cuda
+    try:
+        inputs = [jt.array(array) for array in arrays]
+        narrow = [cast(each, dtype) for each in inputs]
+        y = cast(convolve(*narrow, stride=stride, padding=padding), "float32")
+        return [each.numpy() for each in (y, *jt.grad((y * y).sum(), inputs))]
+    finally:
+        jt.flags.use_cuda = before
+
+
+def step(jt: Any, precision: str) -> None:
+    """Five training steps of tiny, 4 crops of 512², and what they spend their time with."""
+    seconds = _train("tiny", precision, images=4, crop=512, steps=5)
+    print("seconds of each step: " + ", ".join(f"{each:.3f}" for each in seconds))
+    with jt.profile_scope() as report:
+        _train("tiny", precision, images=4, crop=512, steps=2)
+    for row in report[:30]:
+        print(*(str(cell)[:60] for cell in row[:6]), sep="\t")
+
+
+def memory(jt: Any, precision: str) -> None:
+    """Peak memory of large at 1024² with gradient checkpointing and without, beside what runners.profile counts."""
+    for checkpointing in (True, False):
+        meter = MemoryMeter()
+        settings = ModelSettings("large", gradient_checkpointing=checkpointing)
+        _train(settings, precision, images=1, crop=1024, steps=2)
+        counted = training_memory(
+            settings,
+            num_classes=19,
+            crop=(1024, 1024),
+            images=1,
+            precision=Precision(precision),
+            checkpointing=checkpointing,
+        )
+        held = meter.read()["train/device_memory_peak_gib"]
+        print(f"checkpointing {checkpointing}: {held:.2f} GiB held, {counted / _GIB:.2f} GiB counted", flush=True)
+        backend.release_memory()
+
+
+def _train(model: ModelSettings | str, precision: str, *, images: int, crop: int, steps: int) -> list[float]:
+    """Seconds of each step on noise; raises DivergenceError where a loss is not finite."""
+    rng = np.random.default_rng(1)
+    schedule = ScheduleSettings(iterations=steps, batch_size=images, log_interval=1)
+    network = create_model(model, num_classes=19, precision=precision)
+    batches = [
+        SimpleNamespace(
+            images=rng.standard_normal((images, 3, crop, crop)).astype(np.float32),
+            labels=rng.integers(0, 19, (images, crop, crop)).astype(np.uint8),
+            indices=range(images),
+            iteration=iteration,
+        )
+        for iteration in range(steps)
+    ]
+    times = [time.perf_counter()]
+
+    def log(done: int, figures: Any) -> None:
+        times.append(time.perf_counter())
+        print(done, dict(figures), flush=True)
+
+    train(
+        network,
+        create_optimizer(network, schedule),
+        batches,
+        schedule=schedule,
+        seed=0,
+        log=log,
+        evaluate=lambda *_: None,
+        save=lambda _: None,
+        loss_scale=LossScale() if precision == "fp16" else None,
+    )
+    return list(np.diff(times))
+
+
+if __name__ == "__main__":
+    device, what, *arguments = sys.argv[1:]
+    {"launch": launch, "conv": conv, "step": step, "memory": memory}[what](backend.start(device), *arguments)
