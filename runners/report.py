@@ -18,6 +18,7 @@ from segnext.plots.charts import plot_cost, save
 from segnext.report.collect import Run, collect
 from segnext.report.page import to_html
 from segnext.report.tables import COLUMNS, cost_points, groups, missing, paper_points, to_csv
+from segnext.settings import literal
 from segnext.tracking.wandb_sink import publish_dashboard
 
 _ON_SCREEN = ("run", "seed", "mIoU ss %", "mIoU ms %", "best at", "MACs G", "state")
@@ -103,17 +104,12 @@ def overrides(arguments: Sequence[str]) -> list[str]:
     words = [word for word in arguments if "=" not in word and not word.startswith("-")]
     rest = [word for word in arguments if word not in words]
     if words[:1] == ["compare"]:
-        return [f"compare=[{','.join(map(_quoted, words[1:]))}]", *rest] if words[1:] else ["compare=['']", *rest]
+        return [f"compare=[{','.join(map(literal, words[1:]))}]", *rest] if words[1:] else ["compare=['']", *rest]
     if len(words) == 1 and not any(
         word in arguments for word in ("--config-dir", "-cd", "--config-name", "-cn", "--cfg", "-c")
     ):
-        return [f"path={_quoted(words[0])}", *rest]
+        return [f"path={literal(words[0])}", *rest]
     return list(arguments)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def main() -> None:

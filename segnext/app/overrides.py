@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-__all__ = ["fill_in", "given_overrides", "literal", "quoted_override", "unreadable"]
+from segnext.settings import literal, quoted
+
+__all__ = ["fill_in", "given_overrides", "quoted_override", "unreadable"]
 
 _GROUPS = ("model", "dataset")  # whose choice a run or a checkpoint knows
 
@@ -37,25 +38,10 @@ def fill_in(overrides: Sequence[str], given: Mapping[str, Any], known: Mapping[s
     return [*(f"{key}={literal(value)}" for key, value in own.items()), *overrides]
 
 
-def literal(value: Any) -> str:
-    """``value`` as Hydra's command line reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}: {literal(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(literal, value)) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    return _quoted(str(getattr(value, "value", value)))
-
-
 def quoted_override(text: str) -> str:
     """The override ``KEY=VALUE``, its value as text whatever it holds, to be pasted into a shell."""
     key, _, value = text.partition("=")
-    return shlex.quote(f"{key}={_quoted(value)}")
+    return shlex.quote(f"{key}={quoted(value)}")
 
 
 def unreadable(overrides: Sequence[str]) -> str | None:
@@ -67,9 +53,3 @@ def unreadable(overrides: Sequence[str]) -> str | None:
         except HydraException:
             return text
     return None
-
-
-def _quoted(text: str) -> str:
-    """In quotes for Hydra, in which a backslash is special only before a quote, and ``${`` begins an interpolation."""
-    text = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + (r"\"" if match[2] else ""), text)
-    return '"' + text.replace("${", r"\${") + '"'

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from segnext.app.schema import VERBS, leaf_keys
+from segnext.app.keys import key_names, leaf_keys
+from segnext.app.schema import VERBS
 from segnext.data.roots import data_root
 from segnext.errors import ConfigError
 
-__all__ = ["key_names", "register", "resolve", "to_dict", "to_yaml", "unknown_key"]
+__all__ = ["register", "resolve", "to_dict", "to_yaml", "unknown_key"]
 
 T = TypeVar("T")
 
@@ -102,14 +102,3 @@ def unknown_key(full_key: str, schema: type[Any]) -> str:
     nearest = nearest or [key for key in known if key.rsplit(".", 1)[-1] == leaf]
     hint = f"did you mean {nearest[0]}?" if nearest else "`--cfg job` prints all settings"
     return f"unknown setting {full_key}: {hint}"
-
-
-def key_names(schema: type[Any], prefix: str = "") -> list[str]:
-    """All dotted keys of a dataclass and of the dataclasses inside it, groups included."""
-    names = []
-    hints = get_type_hints(schema)
-    for item in fields(schema):
-        names.append(prefix + item.name)
-        if is_dataclass(hints[item.name]):
-            names += key_names(hints[item.name], f"{prefix}{item.name}.")
-    return names

@@ -23,9 +23,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import segnext
+from segnext.app.help import register_help
 from segnext.app.hydra_errors import explain
+from segnext.app.keys import key_names
 from segnext.app.renamed import modernised
-from segnext.app.resolution import key_names, register, resolve
+from segnext.app.resolution import register, resolve
 from segnext.app.runs import with_settings_of_checkpoint, with_settings_of_run
 from segnext.app.schema import TrainConfig
 from segnext.app.training import job_settings
@@ -65,6 +67,7 @@ def runner(
             _show_whatever_a_name_holds()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
             register(name)
+            register_help(schema)
             sys.argv[1:], notes = modernised(sys.argv[1:], key_names(schema))
             for note in notes:
                 print(note, file=sys.stderr)

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
+from segnext.app.keys import leaf_keys
 from segnext.app.overrides import fill_in, given_overrides
 from segnext.app.renamed import RENAMED
 from segnext.app.resolution import to_yaml
-from segnext.app.schema import CommonConfig, leaf_keys
+from segnext.app.schema import CommonConfig
 from segnext.distributed.communicator import Communicator
 from segnext.errors import ConfigError
 from segnext.tracking.run_folder import RunFolder

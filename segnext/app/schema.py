@@ -6,11 +6,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
+from segnext.app.keys import all_but
+from segnext.app.tool_schema import (
+    OF_TESTS,
+    OF_TRAINING,
+    ConvertConfig,
+    CountFormat,
+    DoctorConfig,
+    PrepareConfig,
+    ProfileConfig,
+    ReportConfig,
+)
 from segnext.data.settings import DatasetSettings
 from segnext.errors import ConfigError
 from segnext.evaluation.onnx_model import Engine
@@ -18,12 +28,10 @@ from segnext.evaluation.settings import EvaluationSettings
 from segnext.export.settings import ExportSettings, InputKind, OutputKind, Quantisation
 from segnext.models.precision import Precision
 from segnext.models.settings import ModelSettings
-from segnext.models.variants import get_variant
-from segnext.settings import MISSING, require
+from segnext.settings import MISSING, Device, require
 from segnext.sweeps.settings import SweepSettings
 from segnext.tracking.settings import TrackingSettings
 from segnext.training.schedule import ScheduleSettings
-from segnext.weights.key_format import KeyFormat
 from segnext.weights.trained import StartSettings
 
 __all__ = [
@@ -42,44 +50,9 @@ __all__ = [
     "ReportConfig",
     "SharedConfig",
     "TrainConfig",
-    "leaf_keys",
 ]
 
-
-def leaf_keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
-    """The dotted keys of all single settings of a dataclass and of those inside it."""
-    hints = get_type_hints(schema)
-    for item in fields(schema):
-        if is_dataclass(hint := hints[item.name]):
-            assert isinstance(hint, type)
-            yield from leaf_keys(hint, f"{prefix}{item.name}.")
-        else:
-            yield prefix + item.name
-
-
-def _unread(group: str, settings: type[Any], *, but: tuple[str, ...]) -> tuple[str, ...]:
-    """All settings of ``group`` except those named, or inside a group named."""
-    read = tuple(f"{group}.{key}" for key in but)
-    return tuple(k for k in leaf_keys(settings, f"{group}.") if not any(k == r or k.startswith(f"{r}.") for r in read))
-
-
-_DATA = (
-    *("name", "root", "classes", "reduce_zero_label", "validation_fraction", "split_seed", "split_files"),
-    *("image_size", "train_images", "val_images", "label_map", "exif", "image_range", "max_megapixels"),
-)
-_AUGMENTATION = ("crop", "scale", "ratio_range", "cat_max_ratio", "flip_probability", "photometric")
-
-
-class Device(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class CountFormat(str, Enum):
-    table = "table"
-    markdown = "markdown"
-    json = "json"
+_OF_TRAINED_MODELS = all_but("model", ModelSettings, "name", "ham.rank")
 
 
 class Rival(str, Enum):
@@ -155,7 +128,7 @@ class TrainConfig(SharedConfig):
         memory: for a step, auto (what is free) or like 8GiB: chooses micro_batch and gradient_checkpointing
     """
 
-    UNREAD = (*_unread("evaluation", EvaluationSettings, but=("max_images",)), "dataset.split_files.test")
+    UNREAD = (*all_but("evaluation", EvaluationSettings, "max_images"), "dataset.split_files.test")
 
     name: str = MISSING
     model: StartSettings = field(default_factory=StartSettings)
@@ -208,10 +181,7 @@ class EvaluateConfig(SharedConfig):
         evaluation: what is evaluated and what comes of it
     """
 
-    UNREAD = (
-        *_unread("dataset", DatasetSettings, but=(*_DATA, "test")),
-        *_unread("model", ModelSettings, but=("name", "ham.rank")),
-    )
+    UNREAD = (*OF_TRAINING, *_OF_TRAINED_MODELS)
 
     name: str = MISSING
     checkpoint: str = MISSING
@@ -244,10 +214,10 @@ class PredictConfig(CommonConfig):
     """
 
     UNREAD = (
-        *_unread(
-            "dataset", DatasetSettings, but=("name", "root", "classes", "test", "exif", "image_range", "max_megapixels")
+        *all_but(
+            "dataset", DatasetSettings, "name", "root", "classes", "test", "exif", "image_range", "max_megapixels"
         ),
-        *_unread("model", ModelSettings, but=("name", "ham.rank")),
+        *_OF_TRAINED_MODELS,
         "workers",
     )
 
@@ -287,7 +257,9 @@ class BenchmarkConfig(SharedConfig):
     """
 
     UNREAD = (
-        *_unread("dataset", DatasetSettings, but=(*_DATA, *_AUGMENTATION, "batch_size")),
+        *OF_TESTS,
+        "dataset.pretrained",
+        "dataset.flops_size",
         "dataset.val_images",
         "dataset.split_files.val",
         "dataset.split_files.test",
@@ -331,170 +303,6 @@ class BenchmarkConfig(SharedConfig):
 
 
 @dataclass
-class PrepareConfig:
-    """`prepare`.
-
-    Attributes:
-        dataset: cityscapes or ade, and where it lies
-        workers: threads that convert labels
-        overwrite: convert again what is there already
-    """
-
-    UNREAD: ClassVar[tuple[str, ...]] = _unread("dataset", DatasetSettings, but=("name", "root"))
-
-    dataset: DatasetSettings = field(default_factory=DatasetSettings)
-    workers: int = 4
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        require(self.workers >= 1, "workers", self.workers, "at least 1")
-
-
-@dataclass
-class InspectedDataset(DatasetSettings):
-    """The dataset to look at, which may be left out."""
-
-    name: str = "none"
-
-    def __post_init__(self) -> None:
-        if self.name == "none" and self.root is not None:
-            raise ConfigError(f"dataset.root={self.root} lacks its dataset: add dataset=folder, ade, …")
-        super().__post_init__()
-
-
-@dataclass
-class DoctorConfig:
-    """`doctor`.
-
-    Attributes:
-        dataset: the dataset to look at; none by default
-        device: auto, cpu or cuda
-        output_dir: folder of future runs
-        trial: let Jittor compile and run something
-        max_images: look at so many of each split, spread evenly; null: at all
-        workers: threads that read images
-    """
-
-    UNREAD: ClassVar[tuple[str, ...]] = _unread("dataset", DatasetSettings, but=_DATA)
-
-    dataset: InspectedDataset = field(default_factory=InspectedDataset)
-    device: Device = Device.auto
-    output_dir: str = "outputs"
-    trial: bool = True
-    max_images: int | None = None
-    workers: int = 4
-
-    warm: bool = False
-    warm_model: str = "tiny"
-    warm_crop: list[int] = field(default_factory=lambda: [512, 512])
-
-    def __post_init__(self) -> None:
-        get_variant(self.warm_model)
-        require(
-            len(self.warm_crop) == 2 and min(self.warm_crop) >= 32, "warm_crop", self.warm_crop, "two of at least 32"
-        )
-        require(self.workers >= 1, "workers", self.workers, "at least 1")
-        if self.max_images is not None:
-            require(self.max_images >= 1, "max_images", self.max_images, "at least 1")
-
-
-@dataclass
-class ExpectedModel:
-    """The network that a file must hold.
-
-    Attributes:
-        name: tiny, small, base or large; null: the file tells
-    """
-
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.name is not None:
-            get_variant(self.name)
-
-
-@dataclass
-class ConvertConfig:
-    """`convert`.
-
-    Attributes:
-        input: a weights file, a run folder, or zoo:NAME
-        output: .safetensors (ours), .pkl (jittor.load, JSeg) or .pth (torch.load, mmcv); the suffix decides
-        key_format: names of the tensors: official, or mmseg as mmsegmentation has them (.pth, .pkl)
-        model: insist on this size
-        num_classes: insist on this number; null: the file tells
-    """
-
-    UNREAD: ClassVar[tuple[str, ...]] = ()
-
-    input: str = MISSING
-    output: str = MISSING
-    key_format: KeyFormat = KeyFormat.official
-    model: ExpectedModel = field(default_factory=ExpectedModel)
-    num_classes: int | None = None
-
-
-@dataclass
-class ProfileConfig:
-    """`profile`.
-
-    Attributes:
-        model: the network to count
-        dataset: tells the number of classes and the size of the image
-        height: pixels; null: that of dataset.flops_size
-        width: pixels; null: that of dataset.flops_size
-        num_classes: null: the dataset's
-        depth: levels of modules to list
-        memory: whether to list the peak memory of a training step on a GPU, by its division into micro-batches
-        format: table, markdown or json (integers)
-    """
-
-    UNREAD: ClassVar[tuple[str, ...]] = (
-        *_unread("dataset", DatasetSettings, but=("name", "classes", "flops_size", "crop", "batch_size")),
-        *_unread("model", ModelSettings, but=("name", "ham.rank")),
-    )
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    dataset: DatasetSettings = field(default_factory=DatasetSettings)
-    height: int | None = None
-    width: int | None = None
-    num_classes: int | None = None
-    depth: int = 0
-    memory: bool = False
-    format: CountFormat = CountFormat.table
-
-    def __post_init__(self) -> None:
-        require(self.depth >= 0, "depth", self.depth, "a number of levels, 0 for none")
-        for key in ("height", "width", "num_classes"):
-            value = getattr(self, key)
-            require(value is None or value >= 1, key, value, "at least 1")
-
-
-@dataclass
-class ReportConfig:
-    """`report FOLDER` or `report compare A B`.
-
-    Attributes:
-        path: a sweep's folder, or any folder with runs below it
-        output: where the page goes; null: PATH/report
-        compare: two folders of evaluations
-        bootstrap_samples: of a comparison
-        dashboard: ENTITY/PROJECT of W&B: publish the dashboard there
-    """
-
-    UNREAD: ClassVar[tuple[str, ...]] = ()
-
-    path: str | None = None
-    output: str | None = None
-    compare: list[str] = field(default_factory=list)
-    bootstrap_samples: int = 5000
-    dashboard: str | None = None
-
-    def __post_init__(self) -> None:
-        require(self.bootstrap_samples >= 1, "bootstrap_samples", self.bootstrap_samples, "at least 1")
-
-
-@dataclass
 class ExportConfig(ExportSettings):
     """`export`.
 
@@ -511,8 +319,8 @@ class ExportConfig(ExportSettings):
     """
 
     UNREAD: ClassVar[tuple[str, ...]] = (
-        *_unread("dataset", DatasetSettings, but=(*_DATA, "test")),
-        *_unread("model", ModelSettings, but=("name", "ham.rank")),
+        *OF_TRAINING,
+        *_OF_TRAINED_MODELS,
         "dataset.test.tta",
         "dataset.test.ratios",
         "dataset.test.flip",

@@ -28,12 +28,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
 from segnext.errors import DataError, SegNeXtError
+from segnext.settings import literal
 from segnext.sweeps.job import SETTLED, Job, read_record, read_records
 from segnext.sweeps.plan import print_plan
 from segnext.sweeps.search import Search, SearchSettings
 from segnext.sweeps.settings import OnFailure
 from segnext.sweeps.slots import Slot
-from segnext.sweeps.sweep import Sweep, quoted, read_sweep
+from segnext.sweeps.sweep import Sweep, read_sweep
 from segnext.sweeps.table import SweepDisplay, print_summary
 
 __all__ = ["register"]
@@ -158,7 +159,7 @@ class ClusterLauncher(SweepLauncher):
         launcher = (submitit_launcher.SlurmLauncher if on_slurm else submitit_launcher.LocalLauncher)(**queue)
         task = ClusterTask(sweep, {job.name: job for job in to_do}, on_slurm)
         launcher.setup(hydra_context=self._context, task_function=task, config=self._config)
-        place = f"hydra.sweep.dir={quoted(str(sweep.folder))}"
+        place = f"hydra.sweep.dir={literal(str(sweep.folder))}"
         launcher.launch([[*overrides[job.name], place, f"hydra.sweep.subdir={job.name}"] for job in to_do], 0)
         return None
 

@@ -15,13 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from segnext.backend.world import current_world
 from segnext.errors import ConfigError
 from segnext.files import runner_command
+from segnext.settings import literal
 from segnext.sweeps.job import Job, job_name, sweep_name
 from segnext.sweeps.prune import curve_judge
 from segnext.sweeps.scheduler import Display, Scheduler
 from segnext.sweeps.settings import OnFailure, SweepSettings, parse_slots
 from segnext.sweeps.slots import Slot, plan_slots
 
-__all__ = ["Sweep", "quoted", "read_sweep"]
+__all__ = ["Sweep", "read_sweep"]
 
 _REFUSED = {
     "run_folder": "run_folder=… is for single runs: a sweep gives every job a folder of its own",
@@ -54,7 +55,7 @@ class Sweep:
         given = [text for text in overrides if not re.match(r"[+~]*(hydra[./@]|sweep\.|output_dir=)", text)]
         name = job_name(given, self.swept)
         if settings["group"] is None:
-            given.append(f"tracking.group={quoted(self.folder.name)}")
+            given.append(f"tracking.group={literal(self.folder.name)}")
         return Job(name, tuple(given), self.folder / name, settings)
 
     def judge(self, jobs: Sequence[Job]) -> Callable[[Job], str | None] | None:
@@ -87,7 +88,7 @@ class Sweep:
 
     def command(self, job: Job) -> list[str]:
         """The command of a job's process."""
-        places = [f"output_dir={quoted(str(self.output_dir))}", f"run_folder={quoted(str(job.folder))}"]
+        places = [f"output_dir={literal(str(self.output_dir))}", f"run_folder={literal(str(job.folder))}"]
         return [*runner_command(self.verb), *self.options, *job.overrides, *places, "hydra.mode=RUN"]
 
 
@@ -131,8 +132,3 @@ def _options(verb: str, master: DictConfig) -> Iterator[str]:
         if source.provider == "command-line":
             yield from ("--config-dir", source.path)
     yield from (text for text in master.hydra.overrides.hydra if text.startswith("hydra.searchpath="))
-
-
-def quoted(text: str) -> str:
-    """``text`` as Hydra's command line reads it back, whatever characters it has."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -9,7 +9,8 @@ from commands import run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import runners.prepare
-from segnext.app.overrides import literal, quoted_override
+from segnext.app.overrides import quoted_override
+from segnext.settings import literal
 
 NAMES = [
     "a=b", "lr=1,seed=2", "a (1)", "#1", "a&b", "wow!", "it's", "~me", "[old]", "caf\u00e9", "\u65e5\u672c", "a;b",

@@ -22,9 +22,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("given", "hydra"),
     [
-        (["outputs/sweeps/a b"], ["path='outputs/sweeps/a b'"]),
-        (["it's", "output=x"], ["path='it\\'s'", "output=x"]),
-        (["compare", "a", "b=c", "b"], ["compare=['a','b']", "b=c"]),
+        (["outputs/sweeps/a b"], ['path="outputs/sweeps/a b"']),
+        (["it's", "output=x"], ['path="it\'s"', "output=x"]),
+        (["compare", "a", "b=c", "b"], ["compare=[a,b]", "b=c"]),
         (["path=x"], ["path=x"]),
         (["--help"], ["--help"]),
         (["--cfg", "job"], ["--cfg", "job"]),
