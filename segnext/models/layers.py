@@ -6,6 +6,10 @@ type of what convolutions and the norms before them return. All casts are here a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 
 from segnext.backend import Module, Var, jt
@@ -25,6 +29,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "filled",
+    "pooled_statistics",
 ]
 
 
@@ -65,8 +70,10 @@ class BatchNorm(Module):
 
     compute_type = "float32"
     tracking = True  # of the running statistics, in training mode
+    pooling = False  # of the statistics of several passes, until ``move_statistics`` is called
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
+        self._passes: list[tuple[Var, Var, int]] = []
         self.momentum = momentum
         self.weight = filled(channels, 1)
         self.bias = filled(channels, 0)
@@ -82,12 +89,39 @@ class BatchNorm(Module):
         average = all_reduce_mean if jt.world_size > 1 else None
         y, mean, variance = batch_norm(x, self.weight, self.bias, average=average)
         if self.tracking:
-            count = jt.world_size * x.numel() // x.shape[1]
-            running = self.running_mean, self.running_var
-            moved = running_statistics(running, (mean, variance), momentum=self.momentum, count=count)
-            for old, new in zip(running, moved, strict=True):
-                old.update(new)
+            self._passes.append((mean.detach(), variance.detach(), jt.world_size * x.numel() // x.shape[1]))
+            if not self.pooling:
+                self.move_statistics()
         return y
+
+    def move_statistics(self) -> None:
+        """Moves the running statistics once, by the images of all passes since the last time as if of one batch."""
+        passes, self._passes = self._passes, []
+        if not passes:  # evaluation mode
+            return
+        (mean, variance, _), count = passes[0], sum(count for *_, count in passes)
+        if len(passes) > 1:
+            mean = sum(own * (share / count) for own, _, share in passes)
+            variance = sum((own + (each - mean) * (each - mean)) * (share / count) for each, own, share in passes)
+        running = self.running_mean, self.running_var
+        moved = running_statistics(running, (mean, variance), momentum=self.momentum, count=count)
+        for old, new in zip(running, moved, strict=True):
+            old.update(new)
+
+
+@contextmanager
+def pooled_statistics(module: Any) -> Iterator[None]:
+    """Within it ``module`` sees a batch in several passes: at the end its running statistics move once, as by all."""
+    norms = [each for each in module.modules() if isinstance(each, BatchNorm)]
+    for norm in norms:
+        norm.pooling = True
+    try:
+        yield
+        for norm in norms:
+            norm.move_statistics()
+    finally:
+        for norm in norms:
+            norm.pooling = False
 
 
 class LayerNorm(Module):

@@ -11,6 +11,7 @@ from segnext.backend import jt
 from segnext.backend.world import World
 from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
+from segnext.models.layers import pooled_statistics
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import LossScale, segmentation_loss
 from segnext.training.meters import LossMeter, MemoryMeter, out_of_memory_explained
@@ -107,6 +108,17 @@ def train(
                 meter.restart_clock()
 
 
+def _pass(model: Any, optimizer: AdamW, batch: Batch, part: slice, *, seed: int, loss_factor: float) -> Any:
+    """Adds the gradients of a part of the batch to those in the optimizer; returns its share of the batch's loss."""
+    images, labels, indices = batch.images[part], batch.labels[part], batch.indices[part]
+    model.seed_noise([(seed, batch.iteration, int(index)) for index in indices])
+    loss = segmentation_loss(model(jt.array(images)), jt.array(labels))
+    if len(images) < len(batch.images):
+        loss = loss * (len(images) / len(batch.images))
+    optimizer.backward(loss if loss_factor == 1 else loss * loss_factor)
+    return loss.stop_grad()
+
+
 def _forward_backward(
     model: Any, optimizer: AdamW, batch: Batch, *, seed: int, micro_batch: int | None, loss_factor: float
 ) -> Any:
@@ -119,18 +131,18 @@ def _forward_backward(
     Returns:
         The loss (1,), averaged over all ranks.
     """
-    batch_loss, size = None, len(batch.images)
+    size = len(batch.images)
     step = micro_batch or size
-    for first in range(0, size, step):
-        part = slice(first, first + step)
-        model.seed_noise([(seed, batch.iteration, int(index)) for index in batch.indices[part]])
-        logits = model(jt.array(batch.images[part]))
-        loss = segmentation_loss(logits, jt.array(batch.labels[part].astype("int32")))
-        if step < size:
-            loss = loss * (len(batch.images[part]) / size)
-        optimizer.backward(loss if loss_factor == 1 else loss * loss_factor)
-        loss = loss.stop_grad()
-        batch_loss = loss if batch_loss is None else batch_loss + loss
+    if step >= size:
+        batch_loss = _pass(model, optimizer, batch, slice(None), seed=seed, loss_factor=loss_factor)
+    else:
+        batch_loss = 0
+        with pooled_statistics(model):
+            for first in range(0, size, step):
+                part = slice(first, first + step)
+                batch_loss += _pass(model, optimizer, batch, part, seed=seed, loss_factor=loss_factor)
+                # Jittor computes late and in an order of its own: else all passes meet in memory.
+                jt.sync_all()
     optimizer.all_reduce_gradients()
     if loss_factor != 1:
         optimizer.scale_gradients(1 / loss_factor)
