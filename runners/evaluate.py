@@ -25,6 +25,7 @@ from segnext.models.published import Published, published
 from segnext.progress import progress
 from segnext.tracking.console import class_table
 from segnext.tracking.run_supervisor import open_session
+from segnext.training.interrupt import StopSignals
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.trained import load_trained
 
@@ -39,12 +40,12 @@ def main(config: EvaluateConfig) -> None:
     communicator, folder, members = assemble(
         config, lambda: open_run_folder(config, config.name), console, jittor=config.engine == Engine.jittor
     )
-    with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
+    with open_session(communicator, folder.path, members), recorded(folder, by=communicator) as stops:
         model, info = load()
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )
-        results = _evaluate_repeatedly(config, communicator, model, dataset, writer, console)
+        results = _evaluate_repeatedly(config, communicator, model, dataset, writer, console, stops)
         if not communicator.is_main:
             return
         metrics = metrics_of(results) | {
@@ -79,6 +80,7 @@ def _evaluate_repeatedly(
     dataset: Dataset,
     writer: SubmissionWriter | None,
     console: Console,
+    stops: StopSignals,
 ) -> list[EvaluationResult]:
     """One result per draw of other random bases; the first goes into the submission."""
     options = config.evaluation
@@ -90,6 +92,7 @@ def _evaluate_repeatedly(
         def keep(index: int, _: Sample, labels: NDArray[np.int32]) -> None:
             if writer is not None and repeat == 0:
                 writer.add(dataset.name(index), labels)
+            stops.raise_if_received("before the evaluation was complete: nothing is recorded")
 
         with progress(console, title, images) as report:
             return evaluate_distributed(

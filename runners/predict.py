@@ -43,9 +43,11 @@ def main(config: PredictConfig) -> int:
     folder = open_run_folder(config, config.name)
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with recorded(folder), progress(console, "predicting", len(files)) as report:
+    with recorded(folder) as stops, progress(console, "predicting", len(files)) as report:
         for number, (file, name) in enumerate(zip(files, result_names(files), strict=True)):
             report(number)
+            if stops.received is not None:
+                break
             try:
                 done.append(_predict(segmenter, file, folder.path / name, reading=config.dataset, alpha=config.alpha))
             except SegNeXtError as error:
@@ -53,6 +55,7 @@ def main(config: PredictConfig) -> int:
                 print(f"error: {error}", file=sys.stderr)
         record = {"checkpoint": config.checkpoint, "images": done, "failed": failed}
         write_atomically(folder.path / "predictions.json", strict_json(record, indent=2) + "\n")
+        stops.raise_if_received(f"after {len(done) + len(failed)} of {len(files)} images: {folder.path}")
     _show(console, done)
     console.print(f"{len(done)} of {len(files)} images segmented: {folder.path}", soft_wrap=True)
     return 1 if failed else 0

@@ -24,14 +24,14 @@ def segment_film(config: PredictConfig, reader: VideoReader, segmenter: Segmente
     """Writes ``overlay.mp4`` and ``predictions.json`` into a new run folder.
 
     Raises:
-        KeyboardInterrupt: at the end, when Ctrl-C has ended it; the film can be played.
+        Interrupted: at the end, when a signal has ended it; the film can be played.
     """
     folder = open_run_folder(config, config.name)
     target = folder.path / "overlay.mp4"
     palette = segmenter.classes.palette
     total = config.max_frames if reader.frames is None else min(reader.frames, config.max_frames or reader.frames)
     with (
-        recorded(folder),
+        recorded(folder, at_once=True) as stops,
         progress(console, "predicting frames", total) as report,
         VideoWriter(target, size=reader.size, fps=reader.fps) as film,
     ):
@@ -55,7 +55,7 @@ def segment_film(config: PredictConfig, reader: VideoReader, segmenter: Segmente
         write_atomically(folder.path / "predictions.json", strict_json(record, indent=2) + "\n")
         _show(result, target, console)
         if result.interrupted:
-            raise KeyboardInterrupt
+            stops.raise_if_received(f"after {result.frames} frames: {target}")
 
 
 def _show(result: VideoResult, target: Path, console: Console) -> None:

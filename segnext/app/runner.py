@@ -5,7 +5,6 @@ Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any wo
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -35,6 +34,7 @@ from segnext.backend.world import current_world
 from segnext.distributed.mpirun import launch, prepare_screen
 from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import cache_home
+from segnext.screen import lasting_screen
 from segnext.sweeps import launcher
 
 __all__ = ["runner"]
@@ -64,7 +64,7 @@ def runner(
 
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
         def main() -> None:
-            _show_whatever_a_name_holds()
+            lasting_screen()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
             register(name)
             register_help(schema)
@@ -113,13 +113,6 @@ def runner(
         return main
 
     return decorate
-
-
-def _show_whatever_a_name_holds() -> None:
-    """What the terminal's encoding lacks is shown with escapes: an arrow or an accent must not end the work."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _ranks_to_start(name: str, config: Any) -> int:

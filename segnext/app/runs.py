@@ -20,6 +20,7 @@ from segnext.app.schema import CommonConfig
 from segnext.distributed.communicator import Communicator
 from segnext.errors import ConfigError
 from segnext.tracking.run_folder import RunFolder
+from segnext.training.interrupt import Interrupted, StopSignals
 from segnext.weights.checkpoint import describe, find_checkpoint
 from segnext.weights.zoo import PREFIX
 
@@ -123,16 +124,23 @@ def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
 
 
 @contextmanager
-def recorded(folder: RunFolder, *, by: Communicator | None = None) -> Iterator[None]:
-    """Keeps ``status.json`` of the folder: running, then how it ended; rank 0 alone does so."""
+def recorded(folder: RunFolder, *, by: Communicator | None = None, at_once: bool = False) -> Iterator[StopSignals]:
+    """Keeps ``status.json`` of the folder: running, then how it ended; rank 0 alone does so.
+
+    Yields the signals to stop, which the work looks at between two images, unless they end it ``at_once``, as they do
+    among several ranks.
+    """
+    stops = StopSignals(at_once=at_once)
     if by is not None and not by.is_main:
-        yield
+        yield stops
         return
     folder.write_status("running")
     try:
-        yield
-    except KeyboardInterrupt:
-        folder.write_status("interrupted", exit_reason="stopped by the user")
+        with stops if by is None or by.size == 1 else contextlib.nullcontext():
+            yield stops
+    except (Interrupted, KeyboardInterrupt) as error:
+        name = error.signal_name if isinstance(error, Interrupted) else "SIGINT"
+        folder.write_status("interrupted", exit_reason=name)
         raise
     except BaseException as error:
         folder.write_status("failed", error=str(error), exit_reason=type(error).__name__)

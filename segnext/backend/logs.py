@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segnext.files import cache_home
+from segnext.screen import open_screen
 
 __all__ = ["default_log", "into_log", "log_path", "log_to", "move_stderr"]
 
@@ -37,7 +38,7 @@ def move_stderr(path: Path) -> None:
     screen = os.dup(2)
     os.dup2(log, 2)
     os.close(log)
-    sys.stderr = open(screen, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    sys.stderr = open_screen(screen)
 
 
 def log_to(path: Path) -> None:

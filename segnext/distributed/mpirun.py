@@ -23,7 +23,7 @@ __all__ = ["PIN", "launch", "mpirun_command", "pin", "prepare_screen", "ranks_en
 
 PIN = "SEGNEXT_PIN"  # 0 in the environment: ranks stay unbound
 
-_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -73,7 +73,8 @@ def launch(command: Sequence[str], ranks: int) -> int:
         impatient = received.count(signal.SIGINT) > 1
         mpirun.send_signal(signal.SIGTERM if impatient else signal.SIGUSR1)
 
-    previous = {number: signal.signal(number, pass_on) for number in _STOPS}
+    wanted = [n for n in _STOPS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores it
+    previous = {number: signal.signal(number, pass_on) for number in wanted}
     try:
         code = mpirun.wait()
     finally:

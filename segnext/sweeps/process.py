@@ -22,7 +22,7 @@ __all__ = ["JobProcess", "run_under_supervision", "start"]
 
 OUTPUT = "output.log"
 _SUPERVISOR = Path(__file__).with_name("job_supervisor.py")
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @dataclass(eq=False)

@@ -64,13 +64,13 @@ def train(
 
     Raises:
         DivergenceError: the loss is no longer finite, or has become zero.
-        Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the state was saved before.
+        Interrupted: SIGINT, SIGTERM, SIGUSR1 or SIGHUP came; the state was saved before.
     """
     communicator = communicator or Communicator(World())
     meter = losses or LossMeter(communicator.size)
     memory = MemoryMeter()
     model.train()
-    with StopSignals() as signals, out_of_memory_explained():
+    with out_of_memory_explained(), StopSignals() as signals:
         for batch in batches:
             done = batch.iteration + 1
             lr = schedule.learning_rate(batch.iteration)
@@ -99,10 +99,11 @@ def train(
                 meter.check(done)
                 save(done)
                 communicator.barrier()  # all wait: who ends before rank 0 has saved ends rank 0 as well
-                signals.raise_if_received(done)
+                saved = f"after iteration {done}; resume=auto goes on from there"
+                signals.raise_if_received(saved)
                 if evaluate_now:
                     model.eval()
-                    evaluate(done, partial(signals.raise_if_received, done))
+                    evaluate(done, partial(signals.raise_if_received, saved))
                     backend.release_memory()  # blocks of the sizes of the validation images
                     model.train()
                 meter.restart_clock()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from safetensors.numpy import save_file
 import runners.predict
 import segnext
 from segnext.data.classes import CAMVID, SHAPES
-from segnext.data.settings import InferenceSettings
+from segnext.data.reading import read_image
+from segnext.data.settings import InferenceSettings, ReadingSettings
 from segnext.evaluation.predictor import Segmenter
+from segnext.tracking.run_folder import RunFolder
 from segnext.weights import trained
 from segnext.weights.checkpoint import CheckpointInfo
 from tests.evaluation.fakes import FakeModel
@@ -99,6 +103,36 @@ def test_any_image_that_pillow_opens_is_segmented(
     assert label.mode == "P"
     assert label.size == (SIZE[1], SIZE[0])
     assert np.asarray(label).max() < len(CAMVID)
+
+
+@pytest.mark.usefixtures("cheap_model")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_done_when_a_signal_comes_is_recorded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: Path,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for k in range(4):
+        RGB.save(tmp_path / f"photo-{k}.png")
+
+    def stopped(path: Path, settings: ReadingSettings) -> object:
+        if path.name == "photo-1.png":
+            os.kill(os.getpid(), number)
+        return read_image(path, settings)
+
+    monkeypatch.setattr(runners.predict, "read_image", stopped)
+    code, folder = predict(monkeypatch, tmp_path, weights, f"input={tmp_path}/photo-*.png")
+    assert code == 128 + number
+    assert [Path(image["input"]).name for image in json.loads((folder / "predictions.json").read_text())["images"]] == [
+        "photo-0.png",
+        "photo-1.png",
+    ]
+    status = RunFolder(folder).read_status()
+    assert status is not None
+    assert (status.state, status.exit_reason) == ("interrupted", number.name)
+    assert capsys.readouterr().err == f"error: stopped by {number.name} after 2 of 4 images: {folder}\n"
 
 
 @pytest.mark.usefixtures("cheap_model")
