@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from segnext.app.overrides import quoted_override, unreadable
-from segnext.app.resolution import unknown_key
+from segnext.app.suggestions import unknown_key
 
 __all__ = ["explain"]
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from segnext.app.keys import keys
 from segnext.settings import literal, quoted
 
-__all__ = ["fill_in", "given_overrides", "quoted_override", "unreadable"]
+__all__ = ["fill_in", "given_overrides", "quoted_override", "unreadable", "whole_numbers"]
 
 _GROUPS = ("model", "dataset")  # whose choice a run or a checkpoint knows
 
@@ -53,3 +56,26 @@ def unreadable(overrides: Sequence[str]) -> str | None:
         except HydraException:
             return text
     return None
+
+
+def whole_numbers(arguments: Sequence[str], schema: type[Any]) -> list[str]:
+    """Command-line arguments with ``2e4`` and ``20000.0`` as ``20000`` where ``schema`` wants whole numbers."""
+    whole = {key.name for key in keys(schema) if _holds_whole_numbers(key.hint)}
+
+    def rewritten(argument: str) -> str:
+        key, equals, value = argument.partition("=")
+        return key + equals + re.sub(_NUMBER, _whole, value) if key.lstrip("+") in whole else argument
+
+    return [rewritten(argument) for argument in arguments]
+
+
+_NUMBER = r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w.])"
+
+
+def _whole(match: re.Match[str]) -> str:
+    return str(int(float(match[0]))) if float(match[0]).is_integer() and not match[0].isdigit() else match[0]
+
+
+def _holds_whole_numbers(hint: Any) -> bool:
+    inside = [part for part in get_args(hint) if part not in (NoneType, Ellipsis)]
+    return hint is int or (bool(inside) and all(map(_holds_whole_numbers, inside)))

@@ -6,7 +6,6 @@ such as ``+model.typo=1`` pass the first check, and then makes the objects, whic
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -17,10 +16,11 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from segnext.app.keys import key_names, leaf_keys
 from segnext.app.schema import VERBS
+from segnext.app.suggestions import unknown_key
 from segnext.data.roots import data_root
 from segnext.errors import ConfigError
 
-__all__ = ["register", "resolve", "to_dict", "to_yaml", "unknown_key"]
+__all__ = ["register", "resolve", "to_dict", "to_yaml"]
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ def _refuse_without_effect(schema: type[Any], overrides: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         leaves = [leaf for leaf in leaf_keys(schema) if leaf == key or leaf.startswith(f"{key}.")]
-        if override.is_force_add() or not leaves or not unread.issuperset(leaves) or override.is_delete():
+        if not leaves or not unread.issuperset(leaves) or override.is_delete():
             continue
         readers = [verb for verb, other in VERBS.items() if key in key_names(other) and key not in other.UNREAD]
         tell = f" (it is read by {', '.join(readers)})" if readers else ""
@@ -92,13 +92,3 @@ def to_dict(config: Any) -> dict[str, Any]:
 def to_yaml(config: Any) -> str:
     """``to_dict`` as YAML, for ``config.yaml`` of a run folder."""
     return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
-
-
-def unknown_key(full_key: str, schema: type[Any]) -> str:
-    """The message for a key that ``schema`` does not have, with the nearest ones that it has."""
-    known = key_names(schema)
-    nearest = difflib.get_close_matches(full_key, known, n=1, cutoff=0.6)
-    leaf = full_key.rsplit(".", 1)[-1]
-    nearest = nearest or [key for key in known if key.rsplit(".", 1)[-1] == leaf]
-    hint = f"did you mean {nearest[0]}?" if nearest else "`--cfg job` prints all settings"
-    return f"unknown setting {full_key}: {hint}"

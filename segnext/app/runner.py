@@ -25,6 +25,7 @@ import segnext
 from segnext.app.help import register_help
 from segnext.app.hydra_errors import explain
 from segnext.app.keys import key_names
+from segnext.app.overrides import whole_numbers
 from segnext.app.renamed import modernised
 from segnext.app.resolution import register, resolve
 from segnext.app.runs import with_settings_of_checkpoint, with_settings_of_run
@@ -69,6 +70,7 @@ def runner(
             register(name)
             register_help(schema)
             sys.argv[1:], notes = modernised(sys.argv[1:], key_names(schema))
+            sys.argv[1:] = whole_numbers(sys.argv[1:], schema)
             for note in notes:
                 print(note, file=sys.stderr)
             codes: list[int] = []
@@ -98,7 +100,7 @@ def runner(
                 if current_world().size > 1:
                     prepare_screen(current_world(), os.environ)
                 if isolated:
-                    launcher.register(name, lambda composed: job_settings(resolve(composed, TrainConfig)))
+                    launcher.register(name, _check_job)
                 hydra.main(version_base="1.3", config_path=str(_CONF), config_name=name)(job)()
             except (HydraException, OmegaConfBaseException) as error:
                 errors.append(ConfigError(explain(error, schema, sys.argv[1:])))
@@ -113,6 +115,10 @@ def runner(
         return main
 
     return decorate
+
+
+def _check_job(composed: DictConfig) -> dict[str, Any]:
+    return job_settings(resolve(composed, TrainConfig, HydraConfig.get().overrides.task))
 
 
 def _ranks_to_start(name: str, config: Any) -> int:

@@ -153,6 +153,7 @@ def test_one_sweep_started_twice_at_once_runs_every_job_once(command: Command) -
     [
         (["-m", "seed=0,1", "schedule.lrr=1"], "did you mean schedule.lr"),
         (["-m", "seed=0,1", "+schedule.lrr=1"], "did you mean schedule.lr"),
+        (["-m", "seed=0,1", "evaluation.boundary=true"], "evaluation.boundary has no effect here"),
         (["-m", "seed=0,-1"], "seed=-1 is out of range"),
         (["-m", "model=tiny,smal"], "did you mean small"),
         (["-m", "seed=0,1", "sweep.slots=0"], "sweep.slots=0"),
