@@ -179,7 +179,7 @@ class TrainingLoader(PoolOwner):
 
             order_more()
             while ahead:
-                pool.check_alive()
+                pool.keep_alive()
                 _await(pool, ahead, self._rows)
                 done = ahead.popleft()
                 if done.errors:
@@ -302,7 +302,7 @@ class EvaluationLoader(PoolOwner):
                     pool.submit(slot, 0, 0, index)
                     ahead.append((index, slot))
                 index, slot = ahead.popleft()
-                pool.check_alive()
+                pool.keep_alive()
                 while slot not in outcomes:
                     outcome = pool.next_outcome()
                     outcomes[outcome.slot] = outcome

@@ -131,6 +131,9 @@ def _next_task(task_fd: int, parent: int) -> bytes | None:
 
 
 _LIVENESS_SECONDS = 0.5
+_MOST_RESTARTS = 2
+
+_log = logging.getLogger(__name__)
 
 
 class LoaderWorkerError(RuntimeError):
@@ -170,29 +173,36 @@ class WorkerPool:
                 "the dataset or transform is of a class defined in the script being run, which worker processes do "
                 "not import; move it into a module, or use workers=0"
             )
+        memory_fd = _anonymous_file(self.slot_bytes * slots)
+        self.memory = mmap.mmap(memory_fd, self.slot_bytes * slots)
+        self._pickled_job, self._workers, self._slots = pickled_job, workers, slots
+        self._restarts = 0
+        self._under_way: dict[tuple[int, int], bytes] = {}  # task records by slot and row
+        self._received = bytearray()
+        self._outcomes: deque[Outcome] = deque()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._fds = [memory_fd]  # then the ends of the pipes for tasks and results
+        # closes even when the owner forgets to, and at the interpreter's exit
+        self._finalizer = weakref.finalize(self, _shut_down, os.getpid(), self._processes, self._fds)
+        self._start()
+
+    def _start(self) -> None:
+        memory_fd = self._fds[0]
         with contextlib.ExitStack() as undo:
-            memory_fd = _anonymous_file(self.slot_bytes * slots)
-            undo.callback(os.close, memory_fd)
-            self.memory = mmap.mmap(memory_fd, self.slot_bytes * slots)
             task_read, task_write = os.pipe()
             result_read, result_write = os.pipe()
+            self._fds += [task_write, result_read]
             for fd in (task_read, result_write):
                 undo.callback(os.close, fd)
             os.set_blocking(task_read, False)
-            fds = (task_read, result_write, memory_fd, self.slot_bytes * slots)
-            setup = pickle.dumps(([os.path.abspath(p) for p in sys.path], os.getpid(), pickled_job, fds))
+            fds = (task_read, result_write, memory_fd, self.slot_bytes * self._slots)
+            setup = pickle.dumps(([os.path.abspath(p) for p in sys.path], os.getpid(), self._pickled_job, fds))
             setup_fd = _anonymous_file(len(setup))
             undo.callback(os.close, setup_fd)
             os.pwrite(setup_fd, setup, 0)
-            self._task_fd, self._result_fd = task_write, result_read
-            self._received = bytearray()
-            self._outcomes: deque[Outcome] = deque()
-            self._processes: list[subprocess.Popen[bytes]] = []
-            # closes even when the owner forgets to, and at the interpreter's exit
-            self._finalizer = weakref.finalize(self, _shut_down, os.getpid(), self._processes, task_write, result_read)
             command = [sys.executable, "-c", _bootstrap(setup_fd, len(setup))]
             environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-            for _ in range(workers):
+            for _ in range(self._workers):
                 self._processes.append(
                     subprocess.Popen(
                         command,
@@ -212,29 +222,31 @@ class WorkerPool:
         return memoryview(self.memory)[number * self.slot_bytes : (number + 1) * self.slot_bytes]
 
     def submit(self, slot: int, row: int, pass_number: int, index: int) -> None:
-        os.write(self._task_fd, _TASK.pack(slot, row, pass_number, index))
+        record = self._under_way[slot, row] = _TASK.pack(slot, row, pass_number, index)
+        os.write(self._fds[1], record)
 
     def next_outcome(self) -> Outcome:
         """Waits for any task to end; there must be one under way.
 
         Raises:
-            SegNeXtError: a worker process died.
+            SegNeXtError: see ``keep_alive``.
         """
         while not self._outcomes:
-            ready, _, _ = select.select([self._result_fd], [], [], _LIVENESS_SECONDS)
+            ready, _, _ = select.select([self._fds[2]], [], [], _LIVENESS_SECONDS)
             if ready:
                 self._receive()
             if not self._outcomes:
-                self.check_alive()
+                self.keep_alive()
         return self._outcomes.popleft()
 
-    def _receive(self) -> None:
-        self._received += os.read(self._result_fd, 1 << 16)
+    def _receive(self) -> bool:
+        """Takes in what workers have written; False once none of them can write any more."""
+        self._received += (data := os.read(self._fds[2], 1 << 16))
         while len(self._received) >= _RESULT.size:
             slot, row, first, second, state, length = _RESULT.unpack_from(self._received)
             end = _RESULT.size + length
             if len(self._received) < end:
-                return
+                break
             text = bytes(self._received[_RESULT.size : end]).decode(errors="replace")
             del self._received[:end]
             error: Exception | None = None
@@ -246,18 +258,37 @@ class WorkerPool:
             else:
                 for line in text.splitlines():
                     warn_once(line)
+            del self._under_way[slot, row]
             self._outcomes.append(Outcome(slot, row, (first, second), error))
+        return bool(data)
 
-    def check_alive(self) -> None:
-        """Raises SegNeXtError naming a worker process that has died."""
-        for process in self._processes:
-            code = process.poll()
-            if code is not None:
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                raise SegNeXtError(
-                    f"loader worker {process.pid} {how}; if memory ran out, use fewer workers (workers=0 works "
-                    "without processes), otherwise see its message above"
-                )
+    def keep_alive(self) -> None:
+        """Starts all workers anew where one has died, and gives them the tasks that are under way.
+
+        Which task the dead one had is not known, and another worker must not write where a later sample lies.
+
+        Raises:
+            SegNeXtError: it is the third time; the process is named.
+        """
+        dead = next((process for process in self._processes if process.poll() is not None), None)
+        if dead is None:
+            return
+        how = f"was killed by signal {-dead.returncode}" if dead.returncode < 0 else f"ended with {dead.returncode}"
+        if self._restarts == _MOST_RESTARTS:
+            raise SegNeXtError(
+                f"loader worker {dead.pid} {how}, and so did others before; if memory ran out, use fewer workers "
+                "(workers=0 works without processes), otherwise see its message above"
+            )
+        self._restarts += 1
+        _log.warning("loader worker %d %s: workers start again", dead.pid, how)
+        _end(self._processes)
+        while self._receive():  # what they have finished
+            pass
+        while len(self._fds) > 1:
+            os.close(self._fds.pop())
+        self._start()
+        for record in self._under_way.values():
+            os.write(self._fds[1], record)
 
     def close(self) -> None:
         """Ends the workers at once."""
@@ -305,15 +336,19 @@ class PoolOwner:
         self.close()
 
 
-def _shut_down(owner: int, processes: list[subprocess.Popen[bytes]], task_fd: int, result_fd: int) -> None:
+def _shut_down(owner: int, processes: list[subprocess.Popen[bytes]], fds: list[int]) -> None:
     if os.getpid() != owner:  # a fork of the owner, made by somebody else
         return
-    os.close(task_fd)
-    os.close(result_fd)
+    while fds:
+        os.close(fds.pop())
+    _end(processes)
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.kill()  # whatever it is writing is not wanted any more
-    for process in processes:
-        process.wait()
+    while processes:
+        processes.pop().wait()
 
 
 def _anonymous_file(size: int) -> int:

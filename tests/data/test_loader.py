@@ -151,21 +151,26 @@ class TestTrouble:
         ):
             list(loader)
 
-    def test_a_killed_worker_is_an_error_not_a_hang(self) -> None:
+    def test_workers_that_die_again_and_again_are_an_error_not_a_hang(self) -> None:
         with (
             training(Numbered(10, deadly=(5,)), AS_IS, workers=2) as loader,
-            pytest.raises(SegNeXtError, match=r"loader worker \d+ was killed by signal 9"),
+            pytest.raises(SegNeXtError, match=r"loader worker \d+ was killed by signal 9, and so did others before"),
         ):
             list(loader)
 
-    def test_a_worker_killed_while_idle_is_noticed(self) -> None:
+    @pytest.mark.parametrize("kills", [1, 2])
+    def test_killed_workers_are_replaced_and_no_sample_is_lost(
+        self, kills: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with training(workers=2, last_iteration=50) as loader:
             iterator = iter(loader)
-            next(iterator)
-            victim = processes_of(loader)[0]
-            victim.kill()
-            with pytest.raises(SegNeXtError, match=f"loader worker {victim.pid} was killed"):
-                list(iterator)
+            batches = [next(iterator)]
+            for _ in range(kills):
+                processes_of(loader)[0].kill()
+                batches += [next(iterator) for _ in range(10)]
+            batches += iterator
+        assert_equal(batches, list(training(last_iteration=50)))
+        assert caplog.text.count("was killed by signal 9: workers start again") == kills
 
     def test_a_class_that_workers_cannot_import_is_refused(self) -> None:
         class Local(Numbered):

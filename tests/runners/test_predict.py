@@ -108,11 +108,7 @@ def test_any_image_that_pillow_opens_is_segmented(
 @pytest.mark.usefixtures("cheap_model")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_is_done_when_a_signal_comes_is_recorded(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    weights: Path,
-    number: signal.Signals,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path, number: signal.Signals
 ) -> None:
     for k in range(4):
         RGB.save(tmp_path / f"photo-{k}.png")
@@ -132,7 +128,6 @@ def test_what_is_done_when_a_signal_comes_is_recorded(
     status = RunFolder(folder).read_status()
     assert status is not None
     assert (status.state, status.exit_reason) == ("interrupted", number.name)
-    assert capsys.readouterr().err == f"error: stopped by {number.name} after 2 of 4 images: {folder}\n"
 
 
 @pytest.mark.usefixtures("cheap_model")
