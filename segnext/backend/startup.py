@@ -92,6 +92,9 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         )
     _device = chosen
     jittor.flags.use_cuda = int(_device == "cuda")  # before any model is built: layers choose their kernels then
+    # Else every `jt.array` waits for the GPU, copies its memory to the host and the values back, blocking; so they are
+    # copied from pinned memory, asynchronously. The arrays of the CPU itself need not be pinned.
+    jittor.flags.use_cuda_host_allocator = 0
     _jittor = jittor
     return jittor
 

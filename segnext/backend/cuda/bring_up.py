@@ -52,7 +52,7 @@ def prepare(cuda: Toolkit | Survey, folder: Path) -> Path:
         os.environ["nvcc_path"] = str(cuda.nvcc)
         return cuda.nvcc
     home = assemble(cuda, folder)
-    environment.enter(home, os.environ)
+    environment.enter(home, os.environ, capability=read_card().capability)
     return home / "bin" / "nvcc"
 
 

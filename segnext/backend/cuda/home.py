@@ -19,7 +19,12 @@ from segnext.errors import BackendError
 __all__ = ["assemble"]
 
 _SHIMS = Path(__file__).with_name("shims")
-_HEADERS = {"npp.h": "npp.h", "cudnn.h": "cudnn.h", "cub/cub.cuh": "cub.cuh"}  # place in include/: file
+_HEADERS = {  # place in include/: file
+    "npp.h": "npp.h",
+    "cudnn.h": "cudnn.h",
+    "cub/cub.cuh": "cub.cuh",
+    "segnext_launch_check.h": "launch_check.h",
+}
 _CUDNN_8_NAMES = {"ops_infer": "ops", "ops_train": "ops", "cnn_infer": "cnn", "cnn_train": "cnn"}
 
 

@@ -46,13 +46,41 @@ def test_the_wheels_give_a_home_with_nothing_missing(site: Path, tmp_path: Path)
 def test_shims_are_files_and_everything_else_is_a_link(site: Path, tmp_path: Path) -> None:
     home = assemble(look(site), tmp_path / "cuda")
     files = {str(file.relative_to(home)) for file in home.rglob("*") if file.is_file() and not file.is_symlink()}
-    assert files == {"bin/nvcc", "include/npp.h", "include/cudnn.h", "include/cub/cub.cuh"}
+    assert files == {
+        "bin/nvcc",
+        "include/npp.h",
+        "include/cudnn.h",
+        "include/cub/cub.cuh",
+        "include/segnext_launch_check.h",
+    }
 
 
 def test_the_compiler_is_asked_for_cpp_17(site: Path, tmp_path: Path) -> None:
     nvcc = assemble(look(site), tmp_path / "cuda") / "bin/nvcc"
     done = subprocess.run([nvcc, "-c", "-std=c++14", "a file.cu"], capture_output=True, text=True, check=True)
     assert done.stdout == "-c -std=c++17 a file.cu\n"
+
+
+def test_operators_are_compiled_for_the_card_with_ptx_for_newer_ones(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvcc = assemble(look(site), tmp_path / "cuda") / "bin/nvcc"
+    monkeypatch.setenv("SEGNEXT_CUDA_ARCHITECTURE", "120")
+    done = subprocess.run([nvcc, "-arch=compute_90", "-code=sm_90"], capture_output=True, text=True, check=True)
+    assert done.stdout == "-gencode=arch=compute_120,code=[sm_120,compute_120]\n"
+
+
+def test_operators_are_asked_whether_their_kernels_were_started(site: Path, tmp_path: Path) -> None:
+    nvcc = assemble(look(site), tmp_path / "cuda") / "bin/nvcc"
+    operator = tmp_path / "jit/sum_op.cc"
+    operator.parent.mkdir()
+    operator.write_text("void jittor::FusedOp::jit_run() {\n    kernel<<<1, 32>>>();\n}\n")
+    done = subprocess.run([nvcc, operator], capture_output=True, text=True, check=True)
+    checked = Path(done.stdout.strip())
+    assert checked == tmp_path / "jit/sum_op.checked.cc"
+    first, _, inside = checked.read_text().splitlines()[:3]
+    assert first == '#include "segnext_launch_check.h"'
+    assert "LaunchCheck" in inside
 
 
 def test_a_child_process_that_gets_our_compiler_assembles_the_same_home(site: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_members_that_cuda_13_dropped_compile_under_our_flags(nvcc: Path, tmp_pa
     from segnext.backend.cuda.environment import enter
 
     environment: dict[str, str] = {}
-    enter(nvcc.parents[1], environment)
+    enter(nvcc.parents[1], environment, capability=(9, 0))
     source = "int figure(cudaDeviceProp& card) { return card.computeMode + card.clockRate; }"
     build(nvcc, source, tmp_path, *environment["cc_flags"].split())
 
@@ -148,7 +148,7 @@ def test_operators_compile_as_jittor_writes_them(nvcc: Path, tmp_path: Path, nam
     lines.append('#include "type/fp16_compute.h"')  # Jittor adds it for these types
     expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
     environment: dict[str, str] = {}
-    enter(nvcc.parents[1], environment)
+    enter(nvcc.parents[1], environment, capability=(9, 0))
     flags = [flag.replace('"', "") for flag in jt.flags.cc_flags.split() if flag.startswith("-I")]
     flags += [f"-I{jt.flags.jittor_path}/extern/cuda/inc", "-DHAS_CUDA", "-DIS_CUDA", "-DJIT", "-DJIT_cuda", "-w"]
     build(nvcc, "\n".join([*lines, expanded]), tmp_path, *environment["cc_flags"].split(), *flags)

@@ -130,7 +130,7 @@ T& shared(int number) {
 
 inline void launch(const char* name, dim3 grid, dim3 block, const std::function<void()>& kernel) {
     machine_record("launch %s, grid %u %u %u, block %u %u %u", name, grid.x, grid.y, grid.z, block.x, block.y, block.z);
-    if (!machine_computes()) return;
+    if (!machine_starts(block.x * block.y * block.z) || !machine_computes()) return;
     static std::mt19937 random(getenv("CUDA_MACHINE_SEED") ? atoi(getenv("CUDA_MACHINE_SEED")) : 0);
     grid_size = grid;
     block_size = block;

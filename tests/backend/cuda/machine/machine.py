@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from segnext.backend.cuda.home import assemble
@@ -62,7 +63,7 @@ class Machine:
     @property
     def ready(self) -> bool:
         """Whether the core is compiled, so that a process starts in seconds."""
-        return any(self.folder.glob(".cache/jittor/**/core-is-ready"))
+        return any(self._caches("core-is-ready"))
 
     def run(
         self, code: str, *arguments: str, computes: bool = True, record: Path | None = None, **settings: str
@@ -78,10 +79,11 @@ class Machine:
         unwanted = ("cc_flags", "JITTOR_HOME", "CUDA_VISIBLE_DEVICES", "nvcc_path")
         environment = {name: value for name, value in os.environ.items() if name not in unwanted}
         environment |= {
-            "HOME": str(self.folder),  # of Jittor's compile cache
-            "SEGNEXT_HOME": str(self.folder / "segnext"),
+            "HOME": str(self.folder),
+            "SEGNEXT_HOME": str(self.folder / "segnext"),  # of Jittor's compile cache
             "LD_LIBRARY_PATH": str(self.folder / "driver"),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]),
+            "CUDA_MACHINE_LIBRARY": str(self.home / "lib64/libcudart.so"),
             **({} if computes else {"CUDA_MACHINE_IDLE": "1"}),
             **({"CUDA_MACHINE_LOG": str(record)} if record else {}),
             **settings,
@@ -92,7 +94,11 @@ class Machine:
 
     def compiled(self, pattern: str) -> list[str]:
         """Names of what Jittor has compiled so far."""
-        return [path.name for path in (self.folder / ".cache/jittor").rglob(pattern)]
+        return [path.name for path in self._caches(pattern)]
+
+    def _caches(self, pattern: str) -> Iterator[Path]:
+        """What lies anywhere in Jittor's compile cache."""
+        return (self.folder / "segnext/.cache").rglob(pattern)
 
     def _prepare(self, libraries: bool) -> None:
         """Lays everything in place, unless it is there in this very state."""
@@ -116,9 +122,11 @@ class Machine:
             self._translate_header("misc/cuda_atomic.h")
             real = (self.home / "bin/nvcc-nvidia").resolve()
             program = f'#!/bin/sh\nexec "{sys.executable}" "{HERE}/nvcc.py" "{real}" "{self.folder}" "$@"\n'
-            (self.home / "bin/nvcc").write_text(program)
-        for place in (".cache/jittor/**/jit", ".cache/jittor/**/custom_ops"):  # headers are not in Jittor's keys
-            for stale in self.folder.glob(place):
+            (self.home / "bin/nvcc-nvidia").unlink()
+            (self.home / "bin/nvcc-nvidia").write_text(program)
+            (self.home / "bin/nvcc-nvidia").chmod(0o755)
+        for place in ("jit", "custom_ops"):  # headers are not in Jittor's keys
+            for stale in list(self._caches(place)):
                 shutil.rmtree(stale, ignore_errors=True)
         stamp.write_text(state)
 

@@ -1,6 +1,7 @@
 """Stands in for nvcc: operators that Jittor compiles at run time become C++ for the machine, all else goes to nvcc.
 
-Called as ``python nvcc.py REAL_NVCC MACHINE_FOLDER arguments…`` by the script that the machine puts in a CUDA home.
+Called as ``python nvcc.py REAL_NVCC MACHINE_FOLDER arguments…`` by the script that takes the real nvcc's place in the
+machine's CUDA home; the home's own ``nvcc.sh`` has been at the arguments before.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _FLAGS = ("-w", "-std=c++17", "-O1", "-fPIC", "-shared", "-fpermissive", "-ffp-c
 
 
 def main(real: str, machine: Path, arguments: list[str]) -> int:
-    source = next((argument for argument in arguments if argument.endswith((".cc", ".cu"))), "")
-    if "/jit/" not in source:
+    source = next((argument for argument in arguments if argument.endswith(".checked.cc")), "")  # by nvcc.sh
+    if not source:
         os.execv(real, [real, *arguments])
     sys.path.insert(0, str(HERE))
     from translate import translate
 
-    name = Path(source).stem
+    name = Path(source).stem.removesuffix("_op.checked")
     translated = Path(source).with_suffix(".machine.cc")
     translated.write_text(translate(Path(source).read_text(), name=name[:100]))
     folders = (HERE, HERE / "include", machine / "include", machine / "cuda/include")

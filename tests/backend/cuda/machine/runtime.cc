@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "recorder.h"
 
@@ -16,10 +17,12 @@ namespace {
 
 const size_t MEMORY = size_t(80) << 30;
 const int ARCHITECTURE = 90;
+const unsigned MOST_THREADS = 1024;  // in a block
 
 std::mutex mutex;
 std::map<void*, size_t> sizes;  // of what is allocated on the device
 size_t live = 0, peak = 0;
+thread_local cudaError_t last_error = cudaSuccess;
 
 FILE* log_file() {
     static FILE* file = getenv("CUDA_MACHINE_LOG") ? fopen(getenv("CUDA_MACHINE_LOG"), "a") : nullptr;
@@ -85,6 +88,12 @@ bool machine_computes() {
     return computes;
 }
 
+bool machine_starts(unsigned threads) {
+    if (threads >= 1 && threads <= MOST_THREADS) return true;
+    last_error = cudaErrorInvalidConfiguration;
+    return false;
+}
+
 void machine_mark(const char* name) {
     machine_record("mark %s, peak %zu", name, peak);
     if (log_file()) fflush(log_file());
@@ -100,10 +109,12 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaDeviceReset() { return cudaSuccess; }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
-cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorName(cudaError_t error) { return error ? "an error" : "cudaSuccess"; }
-const char* cudaGetErrorString(cudaError_t error) { return error ? "an error" : "no error"; }
+const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorInvalidConfiguration ? "invalid configuration argument" : error ? "an error" : "no error";
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* card, int) {
     memset(card, 0, sizeof(*card));
     strcpy(card->name, "Simulated GPU");
@@ -112,7 +123,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* card, int) {
     card->totalGlobalMem = MEMORY;
     card->multiProcessorCount = 132;
     card->warpSize = 32;
-    card->maxThreadsPerBlock = 1024;
+    card->maxThreadsPerBlock = MOST_THREADS;
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
