@@ -1,6 +1,6 @@
-"""The first things to see of a new GPU, one in a process: `first_steps.py DEVICE launch | conv P | step P | memory P`.
+"""The first things to see of a new GPU: `first_steps.py DEVICE launch | conv P | parity P | step P | memory P`.
 
-Each prints its figures and fails where they are wrong; P is a precision.
+One in a process; each prints its figures and fails where they are wrong; P is a precision.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from segnext.models.segnext import create_model
 from segnext.models.settings import ModelSettings
 from segnext.models.training_memory import training_memory
 from segnext.training.loop import train
-from segnext.training.loss import LossScale
+from segnext.training.loss import LossScale, segmentation_loss
 from segnext.training.meters import MemoryMeter
 from segnext.training.optimizer import create_optimizer
 from segnext.training.schedule import ScheduleSettings
@@ -62,6 +62,45 @@ def _convolve(jt: Any, arrays: list[Any], dtype: str, stride: int, padding: int,
         narrow = [cast(each, dtype) for each in inputs]
         y = cast(convolve(*narrow, stride=stride, padding=padding), "float32")
         return [each.numpy() for each in (y, *jt.grad((y * y).sum() / 64, inputs))]
+    finally:
+        jt.flags.use_cuda = before
+
+
+def parity(jt: Any, precision: str) -> None:
+    """Losses of three training steps of tiny, the first one's gradients and the last weights, beside the CPU's."""
+    on_gpu, on_cpu = (_three_steps(jt, precision, use_cuda=use_cuda) for use_cuda in (jt.flags.use_cuda, 0))
+    for step, (found, expected) in enumerate(zip(on_gpu.pop("losses"), on_cpu.pop("losses"), strict=True), start=1):
+        print(f"loss of step {step}: {found:.7f}, on the CPU {expected:.7f}")
+    apart = {}
+    for name, expected in on_cpu.items():
+        apart[name] = np.abs(on_gpu[name] - expected).max() / max(np.abs(expected).max(), 1e-6)
+    for kind in ("gradient", "weight"):
+        names = sorted((name for name in apart if name.startswith(kind)), key=lambda name: -apart[name])
+        median = apart[names[len(names) // 2]]
+        print(f"{kind}s: at most {apart[names[0]]:.1e} of the largest apart ({names[0]}), in the middle {median:.1e}")
+        assert median <= _WITHIN[precision], kind
+
+
+def _three_steps(jt: Any, precision: str, *, use_cuda: int) -> dict[str, Any]:
+    before, jt.flags.use_cuda = jt.flags.use_cuda, use_cuda
+    try:
+        rng = np.random.default_rng(2)
+        images = rng.standard_normal((2, 3, 64, 96)).astype(np.float32)
+        labels = rng.integers(0, 7, (2, 64, 96)).astype(np.uint8)
+        model = create_model("tiny", num_classes=7, precision=precision)
+        optimizer = create_optimizer(model, ScheduleSettings(iterations=3, batch_size=2))
+        found: dict[str, Any] = {"losses": []}
+        for iteration in range(3):
+            model.seed_noise([(0, iteration, image) for image in range(2)])
+            loss = segmentation_loss(model(jt.array(images)), jt.array(labels))
+            if iteration == 0:
+                parameters = model.parameters_to_train()
+                gradients = jt.grad(loss, list(parameters.values()))
+                found |= {f"gradient of {name}": g.numpy() for name, g in zip(parameters, gradients, strict=True)}
+            optimizer.backward(loss)
+            optimizer.step(1e-3)
+            found["losses"].append(float(loss.item()))
+        return found | {f"weight {name}": var.numpy() for name, var in model.tensors().items()}
     finally:
         jt.flags.use_cuda = before
 
@@ -131,4 +170,5 @@ def _train(model: ModelSettings | str, precision: str, *, images: int, crop: int
 
 if __name__ == "__main__":
     device, what, *arguments = sys.argv[1:]
-    {"launch": launch, "conv": conv, "step": step, "memory": memory}[what](backend.start(device), *arguments)
+    checks = {"launch": launch, "conv": conv, "parity": parity, "step": step, "memory": memory}
+    checks[what](backend.start(device), *arguments)

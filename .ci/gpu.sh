@@ -45,6 +45,7 @@ for precision in $precisions; do # each in a process of its own: what one has ch
     part "conv_$precision" 120 "$python" .ci/first_steps.py "$device" conv "$precision"
 done
 for precision in $precisions; do
+    part "parity_$precision" 300 "$python" .ci/first_steps.py "$device" parity "$precision"
     part "step_$precision" 540 "$python" .ci/first_steps.py "$device" step "$precision"
 done
 part doctor 300 "$python" -m runners.doctor device="$device"

@@ -9,51 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.backend.cuda.machine import build_driver
 from tests.backend.cuda.simulated import add_nvcc, add_wheels
 
 REPOSITORY = Path(__file__).parents[3]
-DRIVER = """
-#include <cstdlib>
-#include <cstring>
-static long value(const char* name, long usual) { const char* text = getenv(name); return text ? atol(text) : usual; }
-extern "C" {
-int cuInit(unsigned) { return value("FAKE_INIT", 0); }
-int cuGetErrorString(int, const char** text) { *text = "a reason"; return 0; }
-int cuDeviceGetCount(int* count) { *count = value("FAKE_COUNT", 1); return 0; }
-int cuDriverGetVersion(int* version) { *version = value("FAKE_CUDA", 13000); return 0; }
-int cuDeviceGet(int* device, int) { *device = 0; return 0; }
-int cuDeviceGetName(char* name, int size, int) { strncpy(name, "Simulated GPU", size); return 0; }
-int cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = 80ull << 30; return 0; }
-int cuDeviceGetAttribute(int* number, int which, int) {
-    long capability = value("FAKE_CAPABILITY", 90);
-    *number = which == 75 ? capability / 10 : which == 76 ? capability % 10 : -1;
-    return 0;
-}
-int cuDeviceGetUuid_v2(unsigned char* uuid, int) { for (int i = 0; i < 16; i++) uuid[i] = i * 17; return 0; }
-int nvmlInit_v2() { return 0; }
-int nvmlShutdown() { return 0; }
-int nvmlDeviceGetHandleByUUID(const char* uuid, void** handle) {
-    *handle = nullptr;
-    return strcmp(uuid, "GPU-00112233-4455-6677-8899-aabbccddeeff");
-}
-int nvmlDeviceGetMemoryInfo(void*, unsigned long long* memory) {
-    memory[0] = 80ull << 30;
-    memory[1] = value("FAKE_FREE_MIB", 70000) << 20;
-    memory[2] = memory[0] - memory[1];
-    return 0;
-}
-}
-"""
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("driver")
-    source = folder / "driver.cc"
-    source.write_text(DRIVER)
-    library = folder / "libcuda.so.1"
-    subprocess.run(["g++", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    (folder / "libnvidia-ml.so.1").symlink_to(library)
+    folder = tmp_path_factory.mktemp("machine") / "driver"
+    build_driver(folder)
     return folder
 
 

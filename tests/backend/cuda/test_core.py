@@ -14,7 +14,7 @@ import pytest
 
 from segnext.backend.cuda.home import assemble
 from segnext.backend.cuda.pieces import Survey, survey
-from tests.backend.cuda.test_bring_up import DRIVER
+from tests.backend.cuda.machine import build_driver
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +41,7 @@ class Machine:
     def __init__(self, folder: Path, pieces: Survey) -> None:
         self.folder = folder
         self.cuda = assemble(pieces, folder / "segnext/backend/cuda")
-        (folder / "driver").mkdir()
-        (folder / "driver.cc").write_text(DRIVER)
-        self.build(folder / "driver.cc", folder / "driver/libcuda.so.1")
-        for name in ("libcuda.so", "libnvidia-ml.so.1"):
-            (folder / "driver" / name).symlink_to("libcuda.so.1")
+        build_driver(folder / "driver")
         self.stand_in(LIBRARIES[0])
 
     def build(self, source: Path, library: Path) -> None:
