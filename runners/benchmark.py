@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -15,9 +12,9 @@ from segnext.app.ranks import assemble
 from segnext.app.runner import runner
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import BenchmarkConfig
-from segnext.benchmark.profiling import Machine, probe
-from segnext.benchmark.results import operators_table, results_table
+from segnext.benchmark.profiling import probe
 from segnext.benchmark.session import Session
+from segnext.benchmark.summary import print_summary, record
 from segnext.benchmark.torch_process import default_settings, torch_interpreter
 from segnext.data.augmentation import TrainingTransform
 from segnext.data.classes import known_classes
@@ -29,12 +26,6 @@ from segnext.export.workload import ExportedInference, exported_contestants
 from segnext.files import strict_json, write_atomically
 from segnext.progress import progress
 from segnext.tracking.run_supervisor import open_session
-
-_NOTE = (
-    "±: distance of the quartiles; above 10 % the machine had other work. GiB: peak memory of the process. "
-    "MACs, bytes: share of the measured matrix-product rate ({:.3g} GMAC/s) and memory bandwidth ({:.3g} GB/s); "
-    "training counts as 3 forward passes. ours ×: how many times as fast as that line we are."
-)
 
 
 @runner("benchmark", BenchmarkConfig)
@@ -52,10 +43,10 @@ def main(config: BenchmarkConfig) -> None:
         machine = probe()
         session = measure(config, communicator, classes, training_set, console)
         machine = machine.best(probe())
-        record = _record(session, machine)
+        figures = record(session, machine)
         if communicator.is_main:
-            write_atomically(folder.path / "benchmark.json", strict_json(record, indent=2) + "\n")
-    _show(session, machine, console)
+            write_atomically(folder.path / "benchmark.json", strict_json(figures, indent=2) + "\n")
+    print_summary(session, machine, console)
     console.print(f"results: {folder.path / 'benchmark.json'}", soft_wrap=True)
 
 
@@ -106,44 +97,6 @@ def _measure_data(config: BenchmarkConfig, session: Session, training_set: Datas
     )
     with loader as batches:
         session.data(iter(batches))
-
-
-def _record(session: Session, machine: Machine) -> dict[str, Any]:
-    """What benchmark.json holds."""
-    return {
-        "model": session.model.name,
-        "num_classes": session.num_classes,
-        "batch": session.batch,
-        "crop": session.crop,
-        "precision": session.precision,
-        "versions": {name: version(name) for name in ("jittor", "numpy")} | session.versions,
-        "machine": {
-            "device": backend.device_name(),
-            "processor": platform.processor() or platform.machine(),
-            "cpus": os.cpu_count(),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-            "load": os.getloadavg(),
-            **vars(machine),
-        },
-        "scaling": {what: vars(scaling) for what, scaling in session.scaling.items()},
-        "rows": [row.record(machine) for row in session.rows],
-        "operators": {what: [vars(kind) for kind in kinds] for what, kinds in session.operators.items()},
-    }
-
-
-def _show(session: Session, machine: Machine, console: Console) -> None:
-    height, width = session.crop
-    console.print(
-        f"{session.model.name}, {session.batch} images of {height}×{width}, "
-        f"{backend.device_name()}, {session.precision}"
-    )
-    console.print(results_table(session.rows, machine))
-    for what, scaling in session.scaling.items():
-        console.print(f"{what} by {scaling}", soft_wrap=True)
-    for what, kinds in session.operators.items():
-        console.print(operators_table(what, kinds, machine))
-    console.print(_NOTE.format(machine.macs_per_second / 1e9, machine.bytes_per_second / 1e9))
-    console.print(f"load of the machine (running processes): {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
 
 
 if __name__ == "__main__":

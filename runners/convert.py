@@ -3,83 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from segnext.app.runner import runner
 from segnext.app.schema import ConvertConfig
-from segnext.errors import WeightsError
-from segnext.models.tensor_shapes import CLASSIFIER, infer_size, tensor_shapes
-from segnext.weights import zoo
-from segnext.weights.checkpoint import CheckpointInfo, open_checkpoint
-from segnext.weights.loading import ArrayModel, load_weights, read_weights
-from segnext.weights.saving import save_weights
+from segnext.weights.conversion import convert
 
 
 @runner("convert", ConvertConfig)
 def main(config: ConvertConfig) -> None:
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    source, info = _open(config.input)
-    target = Path(config.output).expanduser()
-    if target.exists() and target.samefile(source):
-        raise WeightsError(f"output={target} is the input itself: name another file")
-    name, shapes, part = _expected(source, config)
-    model = ArrayModel(shapes)
-    console.print(str(load_weights(model, source, part=part)))
-    metadata = _metadata(name, info, safetensors=target.suffix == ".safetensors")
-    save_weights(model.arrays, target, key_format=config.key_format, metadata=metadata)
-    _verify(model, target, part)
-    what = "backbone" if part == "backbone" else "model"
-    console.print(f"wrote {target}: {what} {name}, {len(model.arrays)} tensors, read back bit for bit")
-
-
-def _open(text: str) -> tuple[Path, CheckpointInfo | None]:
-    """The file that ``input`` means, and what is known of its classes."""
-    name = text.removeprefix(zoo.PREFIX)
-    if text.startswith(zoo.PREFIX) and name in zoo.ZOO and zoo.ZOO[name].is_backbone:
-        return zoo.locate(text), None
-    return open_checkpoint(text)
-
-
-def _expected(source: Path, config: ConvertConfig) -> tuple[str, dict[str, tuple[int, ...]], str]:
-    """Which model the file must hold completely: its name, its tensors, and ``all`` or ``backbone``."""
-    found = {name: stored.shape for name, stored in read_weights(source).tensors.items()}
-    name = config.model.name or infer_size(found)
-    if name is None:
-        raise WeightsError(
-            f"{source} is no complete SegNeXt of a published size: give model=tiny, small, base or large to see "
-            "what it lacks"
-        )
-    classes = config.num_classes or found.get(f"{CLASSIFIER}weight", (1,))[0]
-    shapes = tensor_shapes(name, num_classes=classes)
-    if any(tensor.startswith("decode_head.") for tensor in found):
-        return name, shapes, "all"
-    return name, {tensor: shape for tensor, shape in shapes.items() if tensor.startswith("backbone.")}, "backbone"
-
-
-def _metadata(name: str, info: CheckpointInfo | None, *, safetensors: bool) -> dict[str, Any]:
-    """What goes beside the weights: our own description in safetensors, mmsegmentation's names in PyTorch files."""
-    if info is None:
-        return {"model": name}
-    if safetensors:
-        return dict(info.to_metadata())
-    return {
-        "model": info.model,
-        "dataset": info.dataset,
-        "classes": list(info.classes.names),
-        "palette": info.classes.palette.tolist(),
-        "iteration": info.iteration,
-        "mIoU": info.mIoU,
-    }
-
-
-def _verify(model: ArrayModel, target: Path, part: str) -> None:
-    again = ArrayModel({name: array.shape for name, array in model.arrays.items()})
-    load_weights(again, target, part=part)
-    for name, array in model.arrays.items():
-        if array.tobytes() != again.arrays[name].tobytes():
-            raise WeightsError(f"{target}: {name} came back changed: the disk may be faulty, write it elsewhere")
+    written = convert(
+        config.input,
+        Path(config.output).expanduser(),
+        key_format=config.key_format,
+        model=config.model.name,
+        num_classes=config.num_classes,
+        tell=console.print,
+    )
+    console.print(written)
 
 
 if __name__ == "__main__":

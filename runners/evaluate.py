@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +18,10 @@ from segnext.data.datasets import Dataset, Sample
 from segnext.distributed.communicator import Communicator
 from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
 from segnext.evaluation.onnx_model import Engine, OnnxModel
-from segnext.evaluation.results import metrics_of, write_tables
+from segnext.evaluation.results import metrics_of, print_scores, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
-from segnext.models.published import Published, published
+from segnext.models.published import published
 from segnext.progress import progress
-from segnext.tracking.console import class_table
 from segnext.tracking.run_supervisor import open_session
 from segnext.training.interrupt import StopSignals
 from segnext.weights.checkpoint import CheckpointInfo
@@ -50,14 +48,16 @@ def main(config: EvaluateConfig) -> None:
             return
         metrics = metrics_of(results) | {
             "checkpoint": config.checkpoint, "engine": config.engine.value, "split": config.split, "seed": config.seed,
-            "mode": "ms" if config.dataset.test.tta else "ss",
-            "iteration": info.iteration if info is not None else None,
+            "mode": "ms" if config.dataset.test.tta else "ss", "iteration": info and info.iteration,
         }  # fmt: skip
         write_tables(folder.path, results[0], dataset.classes)
         folder.write_classes(dataset.classes.names, dataset.classes.palette)
         folder.write_metrics(metrics)
         archive = writer.finish() if writer is not None else None
-    _show(console, config, results[0], metrics, dataset)
+    title = f"{config.model.name} on {config.dataset.name} {config.split}"
+    whole = config.evaluation.max_images is None and config.split == "val"
+    paper = published(config.model.name, config.dataset.name)
+    print_scores(console, title, results, dataset.classes, tta=config.dataset.test.tta, paper=paper, whole=whole)
     if archive is not None:
         console.print(f"submission: {archive} (read back and verified)", soft_wrap=True)
     console.print(f"results: {folder.path}", soft_wrap=True)
@@ -114,41 +114,6 @@ def _evaluate_repeatedly(
         for written in communicator.all_gather(writer.written):
             writer.include(written)
     return results
-
-
-def _show(
-    console: Console, config: EvaluateConfig, result: EvaluationResult, metrics: dict[str, Any], dataset: Dataset
-) -> None:
-    """The table per class and the figures below it, in per cent."""
-    scores = result.scores
-    console.print(class_table(dataset.classes.names, scores.IoU.tolist(), scores.Acc.tolist()))
-    console.print()
-    kind = "multi-scale and flip" if config.dataset.test.tta else "single scale"
-    console.print(f"{config.model.name} on {config.dataset.name} {config.split}, {kind}, {result.images} images")
-    line = f"mIoU {_percent(scores.mIoU)}   mAcc {_percent(scores.mAcc)}   aAcc {_percent(scores.aAcc)}"
-    if "boundary_mIoU" in metrics:
-        line += f"   boundary mIoU {_percent(metrics['boundary_mIoU'])}"
-    console.print(line, style="bold")
-    if "mIoU_sd" in metrics:
-        mean, sd = 100 * metrics["mIoU_mean"], 100 * metrics["mIoU_sd"]
-        console.print(f"mIoU over {config.evaluation.repeats} draws of the NMF bases: {mean:.2f} ± {sd:.2f} % (sd)")
-    paper = published(config.model.name, config.dataset.name)
-    if paper is not None:
-        console.print(_beside_paper(paper, scores.mIoU, config))
-    if not math.isnan(result.images_per_second):
-        console.print(f"{result.images_per_second:.2f} images/s")
-
-
-def _beside_paper(paper: Published, miou: float, config: EvaluateConfig) -> str:
-    figure = paper.mIoU_ms if config.dataset.test.tta else paper.mIoU_ss
-    text = f"paper: {figure:.1f} %, difference {100 * miou - figure:+.2f} points"
-    if config.evaluation.max_images is not None or config.split != "val":
-        text += " (the paper's is of the whole validation set)"
-    return text
-
-
-def _percent(fraction: float) -> str:
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.2f} %"
 
 
 if __name__ == "__main__":

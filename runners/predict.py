@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
@@ -17,7 +16,7 @@ from segnext.app.film import segment_film
 from segnext.app.runner import runner
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import PredictConfig
-from segnext.data.classes import ClassTable, known_classes
+from segnext.data.classes import known_classes
 from segnext.data.reading import read_image
 from segnext.data.settings import ReadingSettings
 from segnext.errors import SegNeXtError
@@ -25,7 +24,7 @@ from segnext.evaluation.onnx_model import Engine
 from segnext.evaluation.predictor import Segmenter, find_images, result_names
 from segnext.export.video import VideoReader, is_video
 from segnext.files import strict_json, write_atomically
-from segnext.plots.overlays import label_png, legend, overlay, present_classes
+from segnext.plots.overlays import label_png, overlay_with_legend, present_classes
 from segnext.progress import progress
 from segnext.weights.checkpoint import describe
 from segnext.weights.trained import load_trained
@@ -85,7 +84,8 @@ def _predict(
     classes = segmenter.classes
     label_file, overlay_file = (target.with_name(f"{target.name}_{kind}.png") for kind in ("label", "overlay"))
     label_png(labels, classes.palette).save(label_file)
-    Image.fromarray(_overlay_with_legend(image, labels, classes, alpha=alpha)).save(overlay_file)
+    page = overlay_with_legend(image, labels, classes.names, classes.palette, alpha)
+    Image.fromarray(page).save(overlay_file)
     shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
     present = present_classes(labels, classes=len(classes))
     return {
@@ -96,25 +96,6 @@ def _predict(
         "overlay": overlay_file.name,
         "shares": {classes.names[k].strip(): float(shares[k]) for k in present},
     }
-
-
-def _overlay_with_legend(
-    image: NDArray[np.uint8], labels: NDArray[np.int32], classes: ClassTable, *, alpha: float
-) -> NDArray[np.uint8]:
-    """The coloured image above the names of the classes in it, letters in proportion to the image."""
-    picture = overlay(image, labels, classes.palette, alpha)
-    width = max(picture.shape[1], 240)
-    strip = legend(
-        classes.names,
-        classes.palette,
-        classes=present_classes(labels, classes=len(classes)),
-        width=width,
-        size=int(np.clip(width // 50, 12, 64)),
-    )
-    page = np.full((len(picture) + len(strip), width, 3), 255, np.uint8)
-    page[: len(picture), : picture.shape[1]] = picture
-    page[len(picture) :] = strip
-    return page
 
 
 def _show(console: Console, images: Sequence[dict[str, Any]], *, rows: int = 20) -> None:

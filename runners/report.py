@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from segnext.app.runner import runner
 from segnext.app.schema import ReportConfig
@@ -15,13 +14,11 @@ from segnext.errors import ConfigError, DataError
 from segnext.evaluation.compare import compare
 from segnext.evaluation.metrics import PerImageCounts
 from segnext.plots.charts import plot_cost, save
-from segnext.report.collect import Run, collect
+from segnext.report.collect import collect
 from segnext.report.page import to_html
-from segnext.report.tables import COLUMNS, cost_points, groups, missing, paper_points, to_csv
+from segnext.report.tables import cost_points, paper_points, print_runs, to_csv
 from segnext.settings import literal
 from segnext.tracking.wandb_sink import publish_dashboard
-
-_ON_SCREEN = ("run", "seed", "mIoU ss %", "mIoU ms %", "best at", "MACs G", "state")
 
 
 @runner("report", ReportConfig)
@@ -35,7 +32,7 @@ def report(config: ReportConfig) -> None:
         raise ConfigError("name the folder of a sweep: python -m runners.report outputs/sweeps/NAME")
     root = Path(config.path)
     runs = collect(root)
-    _show(runs, console)
+    print_runs(runs, console)
     place = Path(config.output) if config.output else root / "report"
     place.mkdir(parents=True, exist_ok=True)
     (place / "runs.csv").write_text(to_csv(runs), encoding="utf-8")
@@ -43,24 +40,6 @@ def report(config: ReportConfig) -> None:
     (place / "index.html").write_text(to_html(runs, title=root.resolve().name), encoding="utf-8")
     console.print(f"\nPage: {place / 'index.html'}  table: {place / 'runs.csv'}  figure: {place / 'cost.png'}")
     return None
-
-
-def _show(runs: Sequence[Run], console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    columns = [column for column in COLUMNS if column.title in _ON_SCREEN]
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.numeric else "left")
-    for run in runs:
-        table.add_row(*(column.text(column.value(run)) for column in columns))
-    console.print(table)
-    console.print()
-    for group in groups(runs):
-        average, sd, count = group.spread("miou_ss")
-        if count:
-            spread = f" ± {100 * sd:.2f}" if sd == sd else ""
-            console.print(f"{group.label}: mIoU {100 * average:.2f}{spread} % ({count} finished)")
-    for line in missing(runs):
-        console.print(f"- {line}")
 
 
 def _publish(place: str, console: Console) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections.abc import Callable
 
 from rich.console import Console
 
 from segnext import backend
-from segnext.app.schema import SharedConfig, TrainConfig
+from segnext.app.schema import SharedConfig
 from segnext.backend.world import current_world
 from segnext.distributed.communicator import Communicator, Member
 from segnext.distributed.mpirun import pin
@@ -18,24 +16,7 @@ from segnext.files import cache_home
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import rank_log
 
-__all__ = ["Run", "assemble"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a training is about and where it is recorded.
-
-    Attributes:
-        log: this rank's own.
-        changed: settings with which a resumed run goes on otherwise than before, key → (before, now).
-    """
-
-    config: TrainConfig
-    communicator: Communicator
-    folder: RunFolder
-    log: IO[str]
-    resume: bool
-    changed: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+__all__ = ["assemble"]
 
 
 def assemble(

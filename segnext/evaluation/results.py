@@ -18,11 +18,15 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+from rich.console import Console
+
 from segnext.data.classes import ClassTable
 from segnext.evaluation.evaluator import EvaluationResult
+from segnext.models.published import Published
 from segnext.plots import charts as figures
+from segnext.tracking.console import class_table
 
-__all__ = ["metrics_of", "per_class_rows", "write_tables"]
+__all__ = ["metrics_of", "per_class_rows", "print_scores", "write_tables"]
 
 
 def metrics_of(results: Sequence[EvaluationResult]) -> dict[str, Any]:
@@ -74,6 +78,46 @@ def write_tables(folder: Path, result: EvaluationResult, classes: ClassTable) ->
             writer.writerow([name, *row])
     figures.save(figures.plot_confusion(result.confusion.matrix, names), folder / "confusion.png")
     result.per_image.save(folder / "per_image.npz")
+
+
+def print_scores(
+    console: Console,
+    title: str,
+    results: Sequence[EvaluationResult],
+    classes: ClassTable,
+    *,
+    tta: bool,
+    paper: Published | None,
+    whole: bool,
+) -> None:
+    """Prints the table per class and the figures below it, in per cent.
+
+    Args:
+        tta: whether the scores are averages over ratios and flips, as the paper's "ms".
+        paper: what it has published of this model and dataset.
+        whole: whether this is the whole validation set, which is what the paper's figures are of.
+    """
+    first, metrics = results[0], metrics_of(results)
+    scores = first.scores
+    console.print(class_table(classes.names, scores.IoU.tolist(), scores.Acc.tolist()))
+    console.print(f"\n{title}, {'multi-scale and flip' if tta else 'single scale'}, {first.images} images")
+    line = f"mIoU {_percent(scores.mIoU)}   mAcc {_percent(scores.mAcc)}   aAcc {_percent(scores.aAcc)}"
+    if "boundary_mIoU" in metrics:
+        line += f"   boundary mIoU {_percent(metrics['boundary_mIoU'])}"
+    console.print(line, style="bold")
+    if "mIoU_sd" in metrics:
+        mean, sd = 100 * metrics["mIoU_mean"], 100 * metrics["mIoU_sd"]
+        console.print(f"mIoU over {len(results)} draws of the NMF bases: {mean:.2f} ± {sd:.2f} % (sd)")
+    if paper is not None:
+        figure = paper.mIoU_ms if tta else paper.mIoU_ss
+        note = "" if whole else " (the paper's is of the whole validation set)"
+        console.print(f"paper: {figure:.1f} %, difference {100 * scores.mIoU - figure:+.2f} points{note}")
+    if not math.isnan(first.images_per_second):
+        console.print(f"{first.images_per_second:.2f} images/s")
+
+
+def _percent(fraction: float) -> str:
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.2f} %"
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -159,3 +159,22 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
+
+
+def overlay_with_legend(
+    image: NDArray[np.uint8], labels: NDArray[np.int32], names: Sequence[str], palette: NDArray[np.uint8], alpha: float
+) -> NDArray[np.uint8]:
+    """``overlay`` above the names of the classes in it, letters in proportion to the image."""
+    coloured = overlay(image, labels, palette, alpha)
+    width = max(coloured.shape[1], 240)
+    strip = legend(
+        names,
+        palette,
+        classes=present_classes(labels, classes=len(names)),
+        width=width,
+        size=int(np.clip(width // 50, 12, 64)),
+    )
+    page = np.full((len(coloured) + len(strip), width, 3), 255, np.uint8)
+    page[: len(coloured), : coloured.shape[1]] = coloured
+    page[len(coloured) :] = strip
+    return page

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from segnext.plots.charts import Point
 from segnext.report.collect import Run
 
-__all__ = ["COLUMNS", "Group", "cost_points", "groups", "missing", "paper_points", "to_csv"]
+__all__ = ["COLUMNS", "Group", "cost_points", "groups", "missing", "paper_points", "print_runs", "to_csv"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ COLUMNS = (
     Column("peak GiB", lambda r: r.peak_memory, _shown("{:.1f}")),
     Column("state", lambda r: r.state, numeric=False),
 )
+
+_ON_SCREEN = ("run", "seed", "mIoU ss %", "mIoU ms %", "best at", "MACs G", "state")
 
 
 @dataclass(frozen=True)
@@ -135,3 +140,22 @@ def to_csv(runs: Sequence[Run]) -> str:
         values = [*(column.value(run) for column in COLUMNS), run.error, run.url]
         writer.writerow(["" if value is None or value != value else value for value in values])
     return text.getvalue()
+
+
+def print_runs(runs: Sequence[Run], console: Console) -> None:
+    """Prints the runs, the mean of each group, and what is missing."""
+    table = Table(box=None, pad_edge=False)
+    columns = [column for column in COLUMNS if column.title in _ON_SCREEN]
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.numeric else "left")
+    for run in runs:
+        table.add_row(*(column.text(column.value(run)) for column in columns))
+    console.print(table)
+    console.print()
+    for group in groups(runs):
+        average, sd, count = group.spread("miou_ss")
+        if count:
+            spread = f" ± {100 * sd:.2f}" if sd == sd else ""
+            console.print(f"{group.label}: mIoU {100 * average:.2f}{spread} % ({count} finished)")
+    for line in missing(runs):
+        console.print(f"- {line}")
