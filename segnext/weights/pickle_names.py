@@ -22,11 +22,23 @@ from segnext.weights.lazy_arrays import (
     refusal,
 )
 
-__all__ = ["Opaque", "resolve_name"]
+__all__ = ["Opaque", "check_key", "resolve_name"]
 
 _TORCH_DTYPES = frozenset(
     {"float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"}
 )
+_MOST_PARTS = 16  # of a tuple that is a key
+_LARGEST_KEY = 2**127
+
+
+def check_key(key: Any) -> None:
+    """Refuses keys whose hash takes long or recurses deeply."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) > _MOST_PARTS or not all(
+        part is None or isinstance(part, (str, bytes, float)) or (isinstance(part, int) and abs(part) < _LARGEST_KEY)
+        for part in parts
+    ):
+        raise refusal(f"a dict or set with a key like {reprlib.repr(key)}")
 
 
 class Opaque:
@@ -153,7 +165,7 @@ def _ordered_dict(items: Any = ()) -> _Mapping:
     for item in items:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise refusal("an OrderedDict of something else than pairs")
-        _check_key(item[0])
+        check_key(item[0])
     return _Mapping(items)
 
 
@@ -161,7 +173,7 @@ def _set(items: Any = ()) -> set[Any]:
     if not isinstance(items, (tuple, list)):
         raise refusal("a set of something else than a list")
     for item in items:
-        _check_key(item)
+        check_key(item)
     return set(items)
 
 

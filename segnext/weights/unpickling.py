@@ -2,8 +2,8 @@
 
 A pickle is a program that may call any function it can name. Here a name never leads to the real thing: the few
 names that weights files need resolve to functions of ``pickle_names.py``, which check their arguments and build plain
-data or the descriptions of ``lazy_arrays.py``; every other name is refused before anything was called. The numbers of arrays
-are read when asked for, so that the optimizer state in a training checkpoint costs nothing.
+data or the descriptions of ``lazy_arrays.py``; every other name is refused before anything was called. The numbers of
+arrays are read when asked for, so that the optimizer state in a training checkpoint costs nothing.
 
 Time and memory are bounded by the size of the file: keys are plain (hashing a tuple of tuples of tuples … takes
 for ever), a call may copy what the file holds but not a thousand times, and the number of opcodes has a limit. That is
@@ -28,15 +28,12 @@ from segnext.weights.lazy_arrays import (
     StoredArray,
     Tensor,
     natural,
-    refusal,
 )
-from segnext.weights.pickle_names import resolve_name
+from segnext.weights.pickle_names import check_key, resolve_name
 
 __all__ = ["DataUnpickler"]
 
 _MOST_OPCODES = 5_000_000  # a checkpoint has 10,000 to 100,000; two seconds
-_MOST_PARTS = 16  # of a tuple that is a key
-_LARGEST_KEY = 2**127
 
 _Unpickler: Any = pickle._Unpickler
 
@@ -127,29 +124,19 @@ class _CountedOpcodes(dict[int, Callable[[Any], None]]):
         return super().__getitem__(opcode)
 
 
-def _check_key(key: Any) -> None:
-    """Refuses keys whose hash takes long or recurses deeply."""
-    parts = key if isinstance(key, tuple) else (key,)
-    if len(parts) > _MOST_PARTS or not all(
-        part is None or isinstance(part, (str, bytes, float)) or (isinstance(part, int) and abs(part) < _LARGEST_KEY)
-        for part in parts
-    ):
-        raise refusal(f"a dict or set with a key like {reprlib.repr(key)}")
-
-
 def _with_plain_keys(original: Callable[[Any], None], step: int) -> Callable[[Any], None]:
     """An opcode that hashes every ``step``-th object since the mark, which are looked at before."""
 
     def checked(unpickler: Any) -> None:
         for key in unpickler.stack[::step]:  # the objects since the mark are a stack of their own
-            _check_key(key)
+            check_key(key)
         original(unpickler)
 
     return checked
 
 
 def _set_item(unpickler: Any) -> None:
-    _check_key(unpickler.stack[-2])
+    check_key(unpickler.stack[-2])
     _Unpickler.load_setitem(unpickler)
 
 

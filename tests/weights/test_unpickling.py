@@ -15,7 +15,8 @@ import pytest
 
 from segnext.errors import WeightsError
 from segnext.weights.lazy_arrays import StoredArray
-from segnext.weights.unpickling import DataUnpickler, Opaque
+from segnext.weights.pickle_names import Opaque
+from segnext.weights.unpickling import DataUnpickler
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
