@@ -17,6 +17,7 @@ from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset, Sample
 from segnext.distributed.communicator import Communicator
 from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
+from segnext.evaluation.extremes import write_extremes
 from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.evaluation.results import metrics_of, print_scores, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
@@ -51,6 +52,10 @@ def main(config: EvaluateConfig) -> None:
             "mode": "ms" if config.dataset.test.tta else "ss", "iteration": info and info.iteration,
         }  # fmt: skip
         write_tables(folder.path, results[0], dataset.classes)
+        write_extremes(
+            folder.path, model, dataset, results[0], settings=config.dataset.test, count=config.evaluation.extremes,
+            seed=config.seed,
+        )  # fmt: skip
         folder.write_classes(dataset.classes.names, dataset.classes.palette)
         folder.write_metrics(metrics)
         archive = writer.finish() if writer is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -15,9 +16,11 @@ from segnext.evaluation.compare import compare
 from segnext.evaluation.metrics import PerImageCounts
 from segnext.plots.charts import plot_cost, save
 from segnext.report.collect import collect
+from segnext.report.live import serving
 from segnext.report.page import to_html
 from segnext.report.tables import cost_points, paper_points, print_runs, to_csv
 from segnext.settings import literal
+from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.wandb_sink import publish_dashboard
 
 
@@ -31,6 +34,8 @@ def report(config: ReportConfig) -> None:
     if config.path is None:
         raise ConfigError("name the folder of a sweep: python -m runners.report outputs/sweeps/NAME")
     root = Path(config.path)
+    if config.live:
+        return _serve(root, config, console)
     runs = collect(root)
     print_runs(runs, console)
     place = Path(config.output) if config.output else root / "report"
@@ -40,6 +45,12 @@ def report(config: ReportConfig) -> None:
     (place / "index.html").write_text(to_html(runs, title=root.resolve().name), encoding="utf-8")
     console.print(f"\nPage: {place / 'index.html'}  table: {place / 'runs.csv'}  figure: {place / 'cost.png'}")
     return None
+
+
+def _serve(root: Path, config: ReportConfig, console: Console) -> None:
+    with serving(root, host=config.host, port=config.port) as server, suppress(KeyboardInterrupt):
+        console.print(f"http://{config.host}:{server.server_port}/ shows all runs below {root} (Ctrl-C ends it)")
+        server.serve_forever()
 
 
 def _publish(place: str, console: Console) -> None:
@@ -68,9 +79,10 @@ def _compare(config: ReportConfig, console: Console) -> None:
 
 
 def _per_image(path: str) -> Path:
-    """The file of per-image counts that ``path`` is or holds."""
+    """The file of per-image counts that ``path`` is or holds: of an evaluation, or of a run's best one."""
     place = Path(path)
-    file = place / "per_image.npz" if place.is_dir() else place
+    files = [folder / "per_image.npz" for folder in (place, RunFolder(place).evaluation)] if place.is_dir() else [place]
+    file = next(filter(Path.is_file, files), files[0])
     if not file.is_file():
         raise DataError(
             f"{file} does not exist: name the folder of an evaluation (python -m runners.evaluate leaves it)"

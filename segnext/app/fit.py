@@ -12,7 +12,9 @@ from segnext.data.augmentation import TrainingTransform
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
-from segnext.evaluation.evaluator import evaluate_distributed
+from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
+from segnext.evaluation.extremes import write_extremes
+from segnext.evaluation.results import write_tables
 from segnext.models.complexity import complexity
 from segnext.models.precision import Precision
 from segnext.tracking.images import ValidationImage
@@ -81,11 +83,16 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
             tracker.evaluating(done, total)
             check()
 
-        scores, samples = _validate(run, model, validation_set, progress=progress)
+        result, samples = _validate(run, model, validation_set, progress=progress)
         # Saved first, recorded last: where a stop comes in between, the evaluation is made again.
-        checkpoints.save_if_best(iteration, scores.mIoU)
+        if checkpoints.save_if_best(iteration, result.scores.mIoU) and communicator.is_main:
+            write_tables(run.folder.evaluation, result, classes, picture=False)
+            write_extremes(
+                run.folder.evaluation, model, validation_set, result, settings=config.dataset.test,
+                count=config.evaluation.extremes, seed=config.seed,
+            )  # fmt: skip
         tracker.images(iteration, samples)
-        tracker.log(iteration, validation_metrics(scores, classes.names))
+        tracker.log(iteration, validation_metrics(result.scores, classes.names))
 
     loader = TrainingLoader(
         training_set,
@@ -133,8 +140,8 @@ def _cost(config: TrainConfig, num_classes: int) -> dict[str, int]:
 
 def _validate(
     run: Run, model: Any, dataset: Dataset, *, progress: Callable[[int, int], None]
-) -> tuple[Any, list[ValidationImage]]:
-    """Scores of the validation images, and the first few of them with their predictions; ``progress`` may stop it."""
+) -> tuple[EvaluationResult, list[ValidationImage]]:
+    """What the evaluation counted, and the first few images with their predictions; ``progress`` may stop it."""
     config = run.config
     samples: dict[int, ValidationImage] = {}
 
@@ -154,4 +161,4 @@ def _validate(
         on_prediction=keep,
     )
     everywhere = {index: image for part in run.communicator.all_gather(samples) for index, image in part.items()}
-    return result.scores, [image for _, image in sorted(everywhere.items())]
+    return result, [image for _, image in sorted(everywhere.items())]

@@ -128,7 +128,7 @@ class TrainConfig(SharedConfig):
         memory: for a step, auto (what is free) or like 8GiB: chooses micro_batch and gradient_checkpointing
     """
 
-    UNREAD = (*all_but("evaluation", EvaluationSettings, "max_images"), "dataset.split_files.test")
+    UNREAD = (*all_but("evaluation", EvaluationSettings, "max_images", "extremes"), "dataset.split_files.test")
 
     name: str = MISSING
     model: StartSettings = field(default_factory=StartSettings)

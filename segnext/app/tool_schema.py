@@ -191,6 +191,9 @@ class ReportConfig:
         compare: two folders of evaluations
         bootstrap_samples: of a comparison
         dashboard: ENTITY/PROJECT of W&B: publish the dashboard there
+        live: serve the page, renewed while the runs below path train
+        host: address of this machine to serve at; 0.0.0.0 lets every machine of the network read it
+        port: to serve at; 0 takes any that is free
     """
 
     UNREAD: ClassVar[tuple[str, ...]] = ()
@@ -200,6 +203,10 @@ class ReportConfig:
     compare: list[str] = field(default_factory=list)
     bootstrap_samples: int = 5000
     dashboard: str | None = None
+    live: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8008
 
     def __post_init__(self) -> None:
         require(self.bootstrap_samples >= 1, "bootstrap_samples", self.bootstrap_samples, "at least 1")
+        require(0 <= self.port < 2**16, "port", self.port, "0 to 65535")

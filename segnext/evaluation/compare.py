@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segnext.errors import DataError
 from segnext.evaluation.metrics import Counts, PerImageCounts, scores_from_counts
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "bootstrap", "compare"]
 
 _CHUNK = 256  # bootstrap draws per matrix product: bounds the memory
 
@@ -68,16 +68,8 @@ def compare(
         )
     if not a.names:
         raise DataError("there are no per-image scores to compare: evaluate at least one image")
-    a, b = a.sorted_by_name(), b.sorted_by_name()
-    images = len(a.names)
-    differences = np.empty(bootstrap_samples)
-    rng = np.random.default_rng(seed)
-    sums_a, sums_b = _columns(a), _columns(b)
-    for start in range(0, bootstrap_samples, _CHUNK):
-        count = min(_CHUNK, bootstrap_samples - start)
-        # How often each image is drawn; whole numbers in float64, so the products are exact.
-        weights = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
-        differences[start : start + count] = _miou(weights @ sums_b) - _miou(weights @ sums_a)
+    draws_a, draws_b = (bootstrap(counts, samples=bootstrap_samples, seed=seed) for counts in (a, b))
+    differences = draws_b - draws_a
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
     miou_a, miou_b = _total(a), _total(b)
@@ -89,9 +81,25 @@ def compare(
         high=float(high),
         confidence=confidence,
         better_share=float(np.mean(differences > 0) + np.mean(differences == 0) / 2),
-        images=images,
+        images=len(a.names),
         bootstrap_samples=bootstrap_samples,
     )
+
+
+def bootstrap(counts: PerImageCounts, *, samples: int, seed: int = 0) -> NDArray[np.float64]:
+    """(samples,) the mIoU of as many draws of the images with replacement.
+
+    The same seed draws the same images of every evaluation of them, whatever their order: draws can be subtracted.
+    """
+    counts = counts.sorted_by_name()
+    images, sums = len(counts.names), _columns(counts)
+    rng, draws = np.random.default_rng(seed), np.empty(samples)
+    for start in range(0, samples, _CHUNK):
+        count = min(_CHUNK, samples - start)
+        # How often each image is drawn; whole numbers in float64, so the products are exact.
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
+        draws[start : start + count] = _miou(weights @ sums)
+    return draws
 
 
 def _columns(counts: PerImageCounts) -> NDArray[np.float64]:

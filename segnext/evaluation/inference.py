@@ -185,6 +185,21 @@ class SegmentationPredictor:
                 for own, image in zip(passes, images, strict=True)
             ]
 
+    def predict_with_confidence(
+        self, image: NDArray[np.uint8], name: str = ""
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Labels (H, W) int32 of an image, as ``predict`` gives them, and the probability (H, W) of each, 0 to 1."""
+        labels, confidence = [], []
+        with self._arrays.no_grad():
+            (passes,) = self._passes([image], [name])
+            for strip in self._strips(passes, image):
+                scores = self._arrays.numpy(strip)
+                best = scores.max(axis=0)
+                labels.append(scores.argmax(axis=0).astype(np.int32))
+                # One pass gives logits; several give the mean of their probabilities.
+                confidence.append(best if len(passes) > 1 else 1 / np.exp(scores - best).sum(axis=0))
+        return np.concatenate(labels), np.concatenate(confidence)
+
     def probabilities(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.float32]:
         """Class probabilities (C, H, W) float32 of an (H, W, 3) uint8 RGB image. Not for huge images."""
         with self._arrays.no_grad():

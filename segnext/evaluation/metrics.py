@@ -196,6 +196,13 @@ class PerImageCounts:
             np.concatenate([part.labelled for part in parts]),
         )
 
+    def mIoU(self) -> NDArray[np.float64]:
+        """(N,) the mean IoU of the classes that each image shows or is given; nan without any."""
+        union = self.predicted.astype(np.int64) + self.labelled - self.intersection
+        known = union > 0
+        sums = np.divide(self.intersection, union, out=np.zeros(union.shape), where=known).sum(axis=1)
+        return np.divide(sums, known.sum(axis=1), out=np.full(len(sums), np.nan), where=known.any(axis=1))
+
     def sorted_by_name(self) -> PerImageCounts:
         """The same counts with the images in the order of their names."""
         return self.in_order(sorted(self.names))

@@ -6,6 +6,9 @@ per_class.json    the same
 confusion.csv     pixels; rows are labels, columns predictions
 confusion.png     the same in per cent of each row
 per_image.npz     counts per image and class, for `python -m runners.report compare A B`
+extremes/         the best and the worst images (extremes.py)
+
+A training leaves them in ``evaluation/`` of its run folder, of its best evaluation and without the picture.
 """
 
 from __future__ import annotations
@@ -65,8 +68,9 @@ def per_class_rows(result: EvaluationResult, classes: ClassTable) -> list[dict[s
     return rows
 
 
-def write_tables(folder: Path, result: EvaluationResult, classes: ClassTable) -> None:
-    """Writes everything but ``metrics.json`` into ``folder``."""
+def write_tables(folder: Path, result: EvaluationResult, classes: ClassTable, *, picture: bool = True) -> None:
+    """Writes the tables into ``folder``, and with ``picture`` the drawn confusion matrix."""
+    folder.mkdir(exist_ok=True)
     rows = per_class_rows(result, classes)
     _write_csv(folder / "per_class.csv", rows)
     (folder / "per_class.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -76,7 +80,8 @@ def write_tables(folder: Path, result: EvaluationResult, classes: ClassTable) ->
         writer.writerow(["label \\ prediction", *names])
         for name, row in zip(names, result.confusion.matrix.tolist(), strict=True):
             writer.writerow([name, *row])
-    figures.save(figures.plot_confusion(result.confusion.matrix, names), folder / "confusion.png")
+    if picture:
+        figures.save(figures.plot_confusion(result.confusion.matrix, names), folder / "confusion.png")
     result.per_image.save(folder / "per_image.npz")
 
 

@@ -28,7 +28,6 @@ __all__ = [
     "plot_confusion",
     "plot_cost",
     "plot_curves",
-    "plot_scores",
     "save",
 ]
 
@@ -105,35 +104,6 @@ def plot_curves(*, loss: Series, rate: Series, miou: Series, title: str = "") ->
         bottom.annotate("no evaluation yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
     for axis in axes:
         _tidy(axis)
-    return figure
-
-
-def plot_scores(curves: Mapping[str, Series], *, title: str = "") -> Figure:
-    """mIoU (fractions in, per cent shown) of several runs over the iterations; ``curves`` maps label → (x, y)."""
-    figure = _figure(8, 4.5)
-    axis: Axes = figure.subplots()
-    for place, (label, (iterations, miou)) in enumerate(curves.items()):
-        if len(miou):
-            style = ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
-            axis.plot(
-                iterations,
-                100 * miou,
-                color=COLOURS[place % len(COLOURS)],
-                ls=style,
-                lw=2,
-                marker="o",
-                ms=3,
-                label=label,
-            )
-    axis.set_xlabel("iteration")
-    axis.set_ylabel("validation mIoU, %")
-    axis.set_title(title)
-    if axis.lines:
-        axis.set_ylim(bottom=0)
-        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    else:
-        axis.annotate("no evaluation yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
-    _tidy(axis)
     return figure
 
 

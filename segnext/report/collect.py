@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from segnext.models.published import Published, published
 from segnext.tracking.events import Event, read_events, series
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["Paper", "Run", "collect", "settings_that_differ"]
+__all__ = ["Paper", "Run", "collect", "run_folders", "setting_text", "settings_that_differ", "short_name"]
+
+_NO_RUNS = ("checkpoints", "evaluation", "images", "samples", "wandb", "tensorboard")
 
 # Settings that say where and how a run was made, not what it is.
 _ADMINISTRATIVE = (
@@ -52,6 +54,8 @@ class Run:
         state: running, finished, failed, interrupted, or lost (it says running, but its process is gone).
         miou_ss: best validation mIoU (``best_iteration`` says when); miou_ms: multi-scale and flip, if evaluated.
         images_per_second: median over the run; peak_memory: GiB on the device.
+        evaluation: folder with the tables of the best evaluation, or of one made later; it may be missing.
+        varied: the settings, by dotted key, in which runs of the same model and dataset differ, seeds aside.
     """
 
     folder: RunFolder
@@ -74,12 +78,23 @@ class Run:
     paper: Paper | None
     config: Mapping[str, Any] = field(repr=False)
     events: Sequence[Event] = field(repr=False)
-    settings: str = ""
+    evaluation: Path
+    varied: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        """The settings in which the run differs from others of its model and dataset, as 'key=value, …'."""
+        return ", ".join(f"{key}={value}" for key, value in self.varied.items())
+
+    @property
+    def short_settings(self) -> list[tuple[str, str]]:
+        """``varied`` as people read it: the last part of each key, three digits of each number."""
+        return [(short_name(key, list(self.varied)), setting_text(value)) for key, value in self.varied.items()]
 
     @property
     def label(self) -> str:
         """Model, dataset and what else tells this run's group from others, without the seed."""
-        return " ".join(filter(None, (self.model, self.dataset, self.settings)))
+        return " ".join([self.model, self.dataset, *(f"{name} {text}" for name, text in self.short_settings)])
 
     def class_iou(self) -> dict[str, float]:
         """IoU per class of the best evaluation; empty before the first."""
@@ -99,26 +114,27 @@ def collect(root: str | Path) -> list[Run]:
     root = Path(root)
     if not root.is_dir():
         raise ConfigError(f"{root} is no folder: name the folder of a sweep, for example outputs/sweeps/NAME")
-    folders = list(_run_folders(root))
-    evaluations = [metrics for metrics in (f.read_metrics() for f in folders) if {"checkpoint", "mode"} <= set(metrics)]
+    folders = list(run_folders(root))
+    evaluations = [(f, m) for f, m in ((f, f.read_metrics()) for f in folders) if {"checkpoint", "mode"} <= set(m)]
     # An evaluation has a run folder too, but no event log.
     runs = [_read(f, root, evaluations) for f in folders if f.events.is_file() or "checkpoint" not in f.read_metrics()]
     if not runs:
         raise ConfigError(f"there is no training run in {root} or below: name a folder below outputs/")
     differing = settings_that_differ(runs)
-    runs = [Run(**{**vars(run), "settings": text}) for run, text in zip(runs, differing, strict=True)]
+    runs = [replace(run, varied=varied) for run, varied in zip(runs, differing, strict=True)]
     return sorted(runs, key=lambda r: (r.dataset, r.macs or math.inf, r.model, r.settings, r.seed or 0, r.name))
 
 
-def _run_folders(root: Path) -> Iterator[RunFolder]:
+def run_folders(root: Path) -> Iterator[RunFolder]:
+    """The run folders in ``root`` and below, those of evaluations included."""
     for place, folders, _ in os.walk(root):
         folders.sort()
         if RunFolder.is_run(place):
-            folders[:] = [name for name in folders if name not in ("checkpoints", "images", "wandb", "tensorboard")]
+            folders[:] = [name for name in folders if name not in _NO_RUNS]
             yield RunFolder.open(place)
 
 
-def _read(folder: RunFolder, root: Path, evaluations: Sequence[Mapping[str, Any]]) -> Run:
+def _read(folder: RunFolder, root: Path, evaluations: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> Run:
     config, metrics, events = folder.read_config(), folder.read_metrics(), read_events(folder.events)
     status = folder.read_status()
     iterations, mious = series(events, "val/mIoU")
@@ -126,8 +142,9 @@ def _read(folder: RunFolder, root: Path, evaluations: Sequence[Mapping[str, Any]
     _, rates = series(events, "train/images_per_second")
     _, memory = series(events, "train/device_memory_gib")
     model, dataset = _get(config, "model", "name"), _get(config, "dataset", "name")
-    own = [e for e in evaluations if Path(str(e["checkpoint"])).is_relative_to(folder.path)]
-    ms = [e["mIoU"] for e in own if e["mode"] == "ms" and e.get("mIoU") is not None] or [metrics.get("mIoU_ms")]
+    own = [(f, e) for f, e in evaluations if Path(str(e["checkpoint"])).absolute().is_relative_to(folder.path)]
+    tables = [folder.evaluation, *(f.path for f, e in own if e["mode"] == "ss"), *(f.path for f, _ in own)]
+    ms = [e["mIoU"] for _, e in own if e["mode"] == "ms" and e.get("mIoU") is not None] or [metrics.get("mIoU_ms")]
     return Run(
         folder=folder,
         name=str(folder.path.relative_to(root.absolute())),
@@ -149,13 +166,14 @@ def _read(folder: RunFolder, root: Path, evaluations: Sequence[Mapping[str, Any]
         paper=_paper(published(model, dataset)),
         config=config,
         events=events,
+        evaluation=next((place for place in tables if (place / "per_image.npz").is_file()), folder.evaluation),
     )
 
 
-def settings_that_differ(runs: Sequence[Run]) -> list[str]:
-    """Per run the settings, as 'key=value', in which runs of the same model and dataset differ, seeds aside."""
+def settings_that_differ(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Per run the settings, by dotted key, in which runs of the same model and dataset differ, seeds aside."""
     flat = [dict(_flatten(run.config)) for run in runs]
-    texts = []
+    differing = []
     for run, own in zip(runs, flat, strict=True):
         peers = [
             other
@@ -163,8 +181,21 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
             if (peer.model, peer.dataset) == (run.model, run.dataset)
         ]
         keys = [key for key in own if any(other.get(key) != own[key] for other in peers)]
-        texts.append(", ".join(f"{key}={own[key]}" for key in keys))
-    return texts
+        differing.append({key: own[key] for key in keys})
+    return differing
+
+
+def setting_text(value: Any) -> str:
+    """A value as people read it: three digits of a number."""
+    if isinstance(value, float):
+        return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e+")
+    return "–" if value is None else str(value)
+
+
+def short_name(key: str, keys: Sequence[str]) -> str:
+    """The last part of a dotted key, or all of it where another of ``keys`` ends the same."""
+    last = key.rsplit(".", 1)[-1]
+    return key if sum(other.rsplit(".", 1)[-1] == last for other in keys) > 1 else last
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,9 @@ from rich.table import Table
 from segnext.plots.charts import Point
 from segnext.report.collect import Run
 
-__all__ = ["COLUMNS", "Group", "cost_points", "groups", "missing", "paper_points", "print_runs", "to_csv"]
+__all__ = [
+    "COLUMNS", "Group", "cost_points", "groups", "missing", "paper_points", "print_runs", "ranked", "to_csv",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ COLUMNS = (
     Column("dataset", lambda r: r.dataset, numeric=False),
     Column("settings", lambda r: r.settings, numeric=False),
     Column("seed", lambda r: r.seed),
-    Column("mIoU ss %", lambda r: r.miou_ss, _shown("{:.2f}", 100)),
-    Column("mIoU ms %", lambda r: r.miou_ms, _shown("{:.2f}", 100)),
+    Column("mIoU ss %", lambda r: r.miou_ss, _shown("{:.1f}", 100)),
+    Column("mIoU ms %", lambda r: r.miou_ms, _shown("{:.1f}", 100)),
     Column("best at", lambda r: r.best_iteration),
-    Column("params M", lambda r: r.params, _shown("{:.2f}", 1e-6)),
-    Column("MACs G", lambda r: r.macs, _shown("{:.2f}", 1e-9)),
+    Column("params M", lambda r: r.params, _shown("{:.3g}", 1e-6)),
+    Column("MACs G", lambda r: r.macs, _shown("{:.3g}", 1e-9)),
     Column("images/s", lambda r: r.images_per_second, _shown("{:.3g}")),
     Column("peak GiB", lambda r: r.peak_memory, _shown("{:.1f}")),
     Column("state", lambda r: r.state, numeric=False),
@@ -76,8 +78,15 @@ class Group:
 
 def groups(runs: Sequence[Run]) -> list[Group]:
     """The runs by model, dataset and settings, in the order of the runs."""
-    labels = dict.fromkeys(run.label for run in runs)
-    return [Group(label, tuple(run for run in runs if run.label == label)) for label in labels]
+    by_key: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        by_key.setdefault((run.model, run.dataset, run.settings), []).append(run)
+    return [Group(own[0].label, tuple(own)) for own in by_key.values()]
+
+
+def ranked(runs: Sequence[Run]) -> list[Run]:
+    """By dataset, the best run first; runs without a score last."""
+    return sorted(runs, key=lambda r: (r.dataset, math.isnan(r.miou_ss), -r.miou_ss, r.name))
 
 
 def cost_points(runs: Sequence[Run]) -> dict[str, list[Point]]:
@@ -87,7 +96,7 @@ def cost_points(runs: Sequence[Run]) -> dict[str, list[Point]]:
         first = group.runs[0]
         score, sd, _ = group.spread("miou_ss")
         if first.macs and not math.isnan(score):
-            label = " ".join(filter(None, (first.model, first.settings)))
+            label = " ".join([first.model, *(f"{name} {text}" for name, text in first.short_settings)])
             points.setdefault(first.dataset, []).append(Point(label, first.macs, score, 0.0 if math.isnan(sd) else sd))
     return points
 
@@ -117,7 +126,7 @@ def missing(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{run.name} has finished without an evaluation")
     without = [run.name for run in runs if run.state == "finished" and math.isnan(run.miou_ms)]
     if without:
-        names = ", ".join(without)
+        names = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
         lines.append(f"no multi-scale evaluation of {names}: python -m runners.evaluate tta=true checkpoint=RUN_FOLDER")
     return lines
 
@@ -148,14 +157,14 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
     columns = [column for column in COLUMNS if column.title in _ON_SCREEN]
     for column in columns:
         table.add_column(column.title, justify="right" if column.numeric else "left")
-    for run in runs:
+    for run in ranked(runs):
         table.add_row(*(column.text(column.value(run)) for column in columns))
     console.print(table)
     console.print()
     for group in groups(runs):
         average, sd, count = group.spread("miou_ss")
         if count:
-            spread = f" ± {100 * sd:.2f}" if sd == sd else ""
-            console.print(f"{group.label}: mIoU {100 * average:.2f}{spread} % ({count} finished)")
+            spread = f" ± {100 * sd:.1f}" if sd == sd else ""
+            console.print(f"{group.label}: mIoU {100 * average:.1f}{spread} % ({count} finished)")
     for line in missing(runs):
         console.print(f"- {line}")

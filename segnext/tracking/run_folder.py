@@ -9,6 +9,7 @@
     checkpoints/    latest… and best…
     images/         a few validation images with true and predicted labels
     curves.png      loss, rate and mIoU
+    evaluation/     tables of the best evaluation, its best and its worst images
     samples/        the same images, side by side with their labels in colour, at the best evaluation
     wandb/          whatever W&B writes
     ranks/          a log per rank, in a run of several
@@ -233,6 +234,10 @@ class RunFolder:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
 
     @property
     def curves(self) -> Path:

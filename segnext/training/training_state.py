@@ -93,12 +93,14 @@ class Checkpoints:
         _save_with_checksum(arrays, self.resume_file, {name: json.dumps(value) for name, value in progress.items()})
         self._save("latest.safetensors", iteration)
 
-    def save_if_best(self, iteration: int, miou: float) -> None:
-        """Keeps the weights if ``miou`` beats every evaluation before."""
-        if self._best is None or miou > self._best:
-            self._best = miou
-            if self._communicator.is_main:
-                self._save("best.safetensors", iteration, miou)
+    def save_if_best(self, iteration: int, miou: float) -> bool:
+        """Keeps the weights if ``miou`` beats every evaluation before; returns whether it does."""
+        if self._best is not None and not miou > self._best:
+            return False
+        self._best = miou
+        if self._communicator.is_main:
+            self._save("best.safetensors", iteration, miou)
+        return True
 
     def begin(self) -> int:
         """Gives all ranks the weights that rank 0 begins with; returns 0, the number of iterations done."""
