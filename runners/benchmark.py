@@ -38,6 +38,7 @@ def main(config: BenchmarkConfig) -> None:
     if config.against:
         torch_interpreter()
 
+    console.print(f"measuring {', '.join(config.what)} of {config.model.name}")
     communicator, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
     with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
         machine = probe()

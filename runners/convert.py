@@ -14,6 +14,7 @@ from segnext.weights.conversion import convert
 @runner("convert", ConvertConfig)
 def main(config: ConvertConfig) -> None:
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console.print(f"converting {config.input}")
     written = convert(
         config.input,
         Path(config.output).expanduser(),

@@ -35,6 +35,8 @@ def main(config: EvaluateConfig) -> None:
     dataset = create_dataset(config.dataset, split=config.split)
     if config.evaluation.submission:
         require_benchmark(config.dataset.name)
+    what = f"{config.checkpoint} on {config.dataset.name} {config.split}: {len(dataset)} images"
+    console.print(f"evaluating {what}", soft_wrap=True)
     load = _checked(config, len(dataset.classes))
     communicator, folder, members = assemble(
         config, lambda: open_run_folder(config, config.name), console, jittor=config.engine == Engine.jittor

@@ -34,6 +34,7 @@ def main(config: ExportConfig) -> None:
         raise ConfigError(f"output={target}: name a file that ends with {EXPORTED}")
     image = read_image(config.image) if config.image is not None else None
     pictures = find_images(config.calibration) if config.calibration is not None else []
+    console.print(f"exporting {config.checkpoint}")
     trained, info = _open(config)
     quantised = config.quantise == Quantisation.int8
     has_data = config.dataset.root is not None or config.dataset.name == "shapes"

@@ -33,6 +33,7 @@ from segnext.weights.trained import load_trained
 @runner("predict", PredictConfig, from_checkpoint=True)
 def main(config: PredictConfig) -> int:
     console = Console(markup=False, emoji=False, highlight=False)
+    console.print(f"predicting {config.input} with {config.checkpoint}", soft_wrap=True)
     if is_video(config.input):
         reader = VideoReader(config.input)
         segment_film(config, reader, _segmenter(config), console)

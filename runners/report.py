@@ -36,6 +36,7 @@ def report(config: ReportConfig) -> None:
     root = Path(config.path)
     if config.live:
         return _serve(root, config, console)
+    console.print(f"reading the runs below {root}")
     runs = collect(root)
     print_runs(runs, console)
     place = Path(config.output) if config.output else root / "report"
