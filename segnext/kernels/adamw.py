@@ -1,74 +1,113 @@
-"""A step of AdamW as one operator: in plain operators, the optimizer is most of the graph of a training step."""
+"""A step of AdamW for many parameters in one operator: in plain operators it is most of a training step's graph."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from segnext.backend import Var, jt
 
-__all__ = ["adamw_reference", "adamw_step"]
+__all__ = ["Moved", "adamw_reference", "adamw_step"]
 
+TOGETHER = 32  # parameters of an operator
 
 _HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "adamw.h"))
-_SOURCE = """
-segnext::launch(segnext::AdamW{in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p,
-    (float)data["beta1"], (float)data["rest1"], (float)data["beta2"], (float)data["rest2"],
-    (float)data["eps"], (float)data["kept"], (float)data["rate"], (float)data["unbias"]}, in0->num);
+_ONE = """
+    {{in{0}_p, in{1}_p, in{2}_p, in{3}_p, out{4}_p, out{5}_p, out{6}_p, beta1, rest1, beta2, rest2, eps,
+      (float)data["kept{7}"], (float)data["rate{7}"], unbias}},"""
+_STEPS = "".join(_ONE.format(*range(4 * i, 4 * i + 4), *range(3 * i, 3 * i + 3), i) for i in range(TOGETHER))
+_SOURCE = f"""
+const float beta1 = data["beta1"], rest1 = data["rest1"], beta2 = data["beta2"], rest2 = data["rest2"];
+const float eps = data["eps"], unbias = data["unbias"];
+const segnext::AdamW steps[] = {{{_STEPS}
+}};
+const size_t counts[] = {{{", ".join(f"(size_t)in{4 * i}->num" for i in range(TOGETHER))}}};
+for (int i = 0; i < {TOGETHER}; i++) segnext::launch(steps[i], counts[i]);
 """
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A parameter that takes a step.
+
+    Attributes:
+        parameter, gradient: of the same shape, float32.
+        exp_avg, exp_avg_sq: running means of the gradient and its square, as they were before.
+        rate, weight_decay: of this parameter.
+    """
+
+    parameter: Var
+    gradient: Var
+    exp_avg: Var
+    exp_avg_sq: Var
+    rate: float
+    weight_decay: float
+
+    @property
+    def arrays(self) -> list[Var]:
+        return [self.parameter, self.gradient, self.exp_avg, self.exp_avg_sq]
+
+
 def adamw_step(
-    parameter: Var,
-    gradient: Var,
-    moments: tuple[Var, Var],
-    *,
-    steps: int,
-    rate: float,
-    weight_decay: float,
-    betas: tuple[float, float],
-    eps: float,
-) -> tuple[Var, Var, Var]:
-    """Decays the parameter by rate·weight_decay of itself, then takes the Adam step (Loshchilov and Hutter, ICLR 2019).
+    moved: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float
+) -> list[tuple[Var, Var, Var]]:
+    """Decays each parameter by rate·weight_decay of itself, then takes the Adam step (Loshchilov, Hutter; ICLR 2019).
 
     Args:
-        parameter, gradient: of the same shape, float32.
-        moments: running means of the gradient and its square, as they were before.
+        moved: the parameters.
         steps: counts this one, from 1.
 
     Returns:
-        The new parameter, first and second moment.
+        The new parameter, first and second moment of each.
     """
+    of_rank: defaultdict[int, list[int]] = defaultdict(list)  # an operator is compiled for the ranks of its arrays
+    for number, one in enumerate(moved):
+        of_rank[one.parameter.ndim].append(number)
+    result: dict[int, tuple[Var, Var, Var]] = {}
+    for rank, numbers in of_rank.items():
+        for first in range(0, len(numbers), TOGETHER):
+            own = numbers[first : first + TOGETHER]
+            chunk = [moved[number] for number in own]
+            if len(chunk) < TOGETHER:
+                nothing = jt.array(np.zeros((1,) * rank, np.float32))
+                chunk += [Moved(nothing, nothing, nothing, nothing, 0.0, 0.0)] * (TOGETHER - len(chunk))
+            values = _step(chunk, steps=steps, betas=betas, eps=eps)
+            result.update(zip(own, zip(values[::3], values[1::3], values[2::3], strict=True), strict=False))
+    return [result[number] for number in range(len(moved))]
+
+
+def _step(chunk: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float) -> list[Var]:
     data = {
         "beta1": betas[0],
         "rest1": 1 - betas[0],
         "beta2": betas[1],
         "rest2": 1 - betas[1],
         "eps": eps,
-        "kept": 1 - rate * weight_decay,
-        "rate": rate / (1 - betas[0] ** steps),
         "unbias": (1 - betas[1] ** steps) ** -0.5,
     }
-    shapes, dtypes, inputs = [parameter.shape] * 3, ["float32"] * 3, [parameter, gradient, *moments]
+    for i, one in enumerate(chunk):
+        data |= {f"kept{i}": 1 - one.rate * one.weight_decay, f"rate{i}": one.rate / (1 - betas[0] ** steps)}
+    inputs = [array for one in chunk for array in one.arrays]
+    shapes = [one.parameter.shape for one in chunk for _ in range(3)]
+    dtypes = ["float32"] * len(shapes)
     if jt.flags.use_cuda:
-        new = jt.code(shapes, dtypes, inputs, cuda_header=_HEADER, cuda_src=_SOURCE, data=data)
-    else:
-        new = jt.code(shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src=_SOURCE, data=data)
-    return tuple(new)
+        return list(jt.code(shapes, dtypes, inputs, cuda_header=_HEADER, cuda_src=_SOURCE, data=data))
+    return list(jt.code(shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src=_SOURCE, data=data))
 
 
 def adamw_reference(
-    parameter: Var,
-    gradient: Var,
-    moments: tuple[Var, Var],
-    *,
-    steps: int,
-    rate: float,
-    weight_decay: float,
-    betas: tuple[float, float],
-    eps: float,
-) -> tuple[Var, Var, Var]:
+    moved: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float
+) -> list[tuple[Var, Var, Var]]:
     """The same in plain Jittor: what the kernel is tested against."""
-    first = betas[0] * moments[0] + (1 - betas[0]) * gradient
-    second = betas[1] * moments[1] + (1 - betas[1]) * gradient * gradient
-    denominator = jt.sqrt(second) / (1 - betas[1] ** steps) ** 0.5 + eps
-    return parameter * (1 - rate * weight_decay) - rate / (1 - betas[0] ** steps) * first / denominator, first, second
+    result = []
+    for one in moved:
+        first = betas[0] * one.exp_avg + (1 - betas[0]) * one.gradient
+        second = betas[1] * one.exp_avg_sq + (1 - betas[1]) * one.gradient * one.gradient
+        denominator = jt.sqrt(second) / (1 - betas[1] ** steps) ** 0.5 + eps
+        decayed = one.parameter * (1 - one.rate * one.weight_decay)
+        result.append((decayed - one.rate / (1 - betas[0] ** steps) * first / denominator, first, second))
+    return result

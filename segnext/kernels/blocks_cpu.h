@@ -57,6 +57,17 @@ class Block {
         }
     }
 
+    // Every element becomes f(itself, that of another block).
+    template <class F>
+    void change(const Block& other, const F& f) {
+        for (int h = 0; h < height; h++) {
+            float* to = (float*)row(h);
+            const float* from = (const float*)other.row(h);
+#pragma omp simd
+            for (int i = 0; i < width * LANES; i++) to[i] = f(to[i], from[i]);
+        }
+    }
+
     void copy(const Block& other) {
         for (int h = 0; h < height; h++) std::memcpy(row(h), other.row(h), width * sizeof(Lanes));
     }

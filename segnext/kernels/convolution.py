@@ -33,6 +33,12 @@ def _source(call: str, *, x: str, w: str, y: str) -> str:
 
 _FORWARD = _source("convolve(in0_p, in1_p, BIAS, out0_p, shape)", x="in0", w="in1", y="out0")
 _INPUT_GRADIENT = _source("input_gradient(in0_p, in1_p, out0_p, shape)", x="out0", w="in1", y="in0")
+_GRADIENTS = _source(
+    "input_gradient(in1_p, in2_p, out0_p, shape);\nsegnext::weight_gradient(in0_p, in1_p, out1_p, BIAS, shape)",
+    x="in0",
+    w="in2",
+    y="in1",
+)
 _WEIGHT_GRADIENT = _source("weight_gradient(in0_p, in1_p, out0_p, BIAS, shape)", x="in0", w="out0", y="in1")
 
 
@@ -73,6 +79,9 @@ class _Convolution(Function):
 
     def grad(self, dy: Var) -> tuple[Var, ...]:
         x, weight, bias = self.saved
+        if bias is not None and self.stride == 1:  # of a strided one, the input may be the images, which need none
+            shapes, inputs = [x.shape, weight.shape, bias.shape], [x, dy, weight]
+            return tuple(self._code(shapes, ["float32"] * 3, inputs, _GRADIENTS.replace("BIAS", "out2_p")))
         dx = self._code(x.shape, x.dtype, [dy, weight], _INPUT_GRADIENT)
         if bias is None:
             source = _WEIGHT_GRADIENT.replace("BIAS", "nullptr")

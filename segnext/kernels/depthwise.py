@@ -1,4 +1,4 @@
-"""Depthwise convolution: stride 1, odd kernel, "same" padding, with bias.
+"""Depthwise convolution: stride 1, odd kernel, "same" padding, with bias; on the CPU together with the GELU after it.
 
 Jittor computes grouped convolutions on the CPU by generic loops; MSCAN spends most of its time in them. The operator
 here is the same function with kernels of its own, for the CPU and for CUDA, tested against ``depthwise_reference``.
@@ -11,28 +11,24 @@ from pathlib import Path
 
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
+from segnext.kernels.elementwise import gelu
 
-__all__ = ["depthwise_conv", "depthwise_reference"]
+__all__ = ["depthwise_conv", "depthwise_gelu", "depthwise_reference"]
 
 
 _CPU_HEADER = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("product_cpu.h", "blocks_cpu.h", "depthwise_cpu.h")
+    for name in ("each.h", "functions.h", "product_cpu.h", "blocks_cpu.h", "depthwise_cpu.h")
 )
 _CUDA_HEADER = Path(__file__).with_name("depthwise_cuda.h").read_text(encoding="utf-8")
 
-_CONVOLVE = """
-@alias(x, in0)
-@alias(kernels, in1)
-@alias(bias, in2)
-const segnext::Maps maps{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_shape3};
-SEGNEXT_DISPATCH_KERNEL(convolve, kernels_shape2, kernels_shape3, x_p, kernels_p, bias_p, out0_p, maps, FLIP)
+_MAPS = "const segnext::Maps maps{(int)in0_shape0, (int)in0_shape1, (int)in0_shape2, (int)in0_shape3};\n"
+_CONVOLVE = f"""{_MAPS}SEGNEXT_DISPATCH_KERNEL(
+    convolve, in1_shape2, in1_shape3, in0_p, in1_p, in2_p, out0_p, maps, data["gelu"] != 0)
 """
-_CORRELATE = """
-@alias(x, in0)
-@alias(dy, in1)
-const segnext::Maps maps{(int)x_shape0, (int)x_shape1, (int)x_shape2, (int)x_shape3};
-SEGNEXT_DISPATCH_KERNEL(correlate, out0_shape2, out0_shape3, x_p, dy_p, out0_p, out1_p, maps)
+_GRADIENT = f"""{_MAPS}SEGNEXT_DISPATCH_KERNEL(
+    convolve_gradient, in2_shape2, in2_shape3, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p, maps,
+    data["gelu"] != 0)
 """
 
 _CUDA_CONVOLVE = """
@@ -65,11 +61,23 @@ def depthwise_conv(x: Var, weight: Var, bias: Var) -> Var:
     Returns:
         (B,C,H,W) of the type of ``x``; sums are float32, whatever it is.
     """
-    if not jt.flags.use_cuda and tuple(weight.shape[2:]) not in _SIZES:
-        return depthwise_reference(x, weight, bias)
-    if jt.flags.use_cuda or x.dtype == "float32":
-        return _DepthwiseConv.apply(x, weight, bias)
-    return cast(_DepthwiseConv.apply(cast(x, "float32"), weight, bias), x.dtype)  # the CPU's kernels know float32 alone
+    if jt.flags.use_cuda:
+        return _CudaConv.apply(x, weight, bias)
+    return _on_cpu(x, weight, bias, activate=False)
+
+
+def depthwise_gelu(x: Var, weight: Var, bias: Var) -> Var:
+    """``gelu(depthwise_conv(x, weight, bias))``."""
+    if jt.flags.use_cuda:
+        return gelu(depthwise_conv(x, weight, bias))
+    return _on_cpu(x, weight, bias, activate=True)
+
+
+def _on_cpu(x: Var, weight: Var, bias: Var, *, activate: bool) -> Var:
+    if tuple(weight.shape[2:]) not in _SIZES:
+        y = depthwise_reference(x, weight, bias)
+        return gelu(y) if activate else y
+    return cast(_CpuConv(activate)(cast(x, "float32"), weight, bias), x.dtype)  # its kernels know float32 alone
 
 
 def depthwise_reference(x: Var, weight: Var, bias: Var) -> Var:
@@ -78,7 +86,26 @@ def depthwise_reference(x: Var, weight: Var, bias: Var) -> Var:
     return jt.nn.conv2d(x, weight, bias, stride=1, padding=(kh // 2, kw // 2), groups=x.shape[1])
 
 
-class _DepthwiseConv(Function):
+class _CpuConv(Function):
+    def __init__(self, activate: bool) -> None:
+        super().__init__()
+        self.data = {"gelu": float(activate)}
+
+    def execute(self, x: Var, weight: Var, bias: Var) -> Var:
+        self.saved = x, weight, bias
+        inputs = [x, weight, bias]
+        return jt.code(x.shape, x.dtype, inputs, cpu_header=_CPU_HEADER, cpu_src=_CONVOLVE, data=self.data)
+
+    def grad(self, dy: Var) -> tuple[Var, Var, Var]:
+        x, weight, bias = self.saved
+        shapes, inputs = [x.shape, weight.shape, bias.shape], [x, dy, weight, bias]
+        dx, dweight, dbias = jt.code(
+            shapes, ["float32"] * 3, inputs, cpu_header=_CPU_HEADER, cpu_src=_GRADIENT, data=self.data
+        )
+        return dx, dweight, dbias
+
+
+class _CudaConv(Function):
     def execute(self, x: Var, weight: Var, bias: Var) -> Var:
         self.saved = x, weight, bias
         return _convolve(x, weight, bias, flip=False)
@@ -87,9 +114,6 @@ class _DepthwiseConv(Function):
         x, weight, bias = self.saved
         dx = _convolve(dy, weight, bias, flip=True)
         shapes, dtypes = [weight.shape, bias.shape], [weight.dtype, bias.dtype]
-        if not jt.flags.use_cuda:
-            dweight, dbias = jt.code(shapes, dtypes, [x, dy], cpu_header=_CPU_HEADER, cpu_src=_CORRELATE)
-            return dx, dweight, dbias
         side = _block_side(x.shape)
         partial = [x.shape[1], _shares(x.shape, side), weight.shape[2] * weight.shape[3] + 1]
         source = _CUDA_CORRELATE.replace("INSTANCE", _instance(weight.shape, side))
@@ -100,12 +124,9 @@ class _DepthwiseConv(Function):
 
 
 def _convolve(x: Var, weight: Var, bias: Var, *, flip: bool) -> Var:
-    inputs, turned = [x, weight, bias], str(flip).lower()
-    if not jt.flags.use_cuda:
-        source = _CONVOLVE.replace("FLIP", turned)
-        return jt.code(x.shape, x.dtype, inputs, cpu_header=_CPU_HEADER, cpu_src=source)
-    source = _CUDA_CONVOLVE.replace("FLIP", turned).replace("INSTANCE", _instance(weight.shape, _block_side(x.shape)))
-    return jt.code(x.shape, x.dtype, inputs, cuda_header=_CUDA_HEADER, cuda_src=source)
+    source = _CUDA_CONVOLVE.replace("FLIP", str(flip).lower())
+    source = source.replace("INSTANCE", _instance(weight.shape, _block_side(x.shape)))
+    return jt.code(x.shape, x.dtype, [x, weight, bias], cuda_header=_CUDA_HEADER, cuda_src=source)
 
 
 def _instance(weight_shape: Sequence[int], side: int) -> str:

@@ -1,12 +1,12 @@
-// Depthwise convolution on the CPU: stride 1, odd kernels, "same" padding, float32, one filter per channel.
+// Depthwise convolution on the CPU: stride 1, odd kernels, "same" padding, float32, one filter per channel; and the GELU
+// after it where `gelu`, while the result is in the cache.
 #include <vector>
 
 namespace segnext {
 
-// y[n,c] = x[n,c] * kernel[c] + bias[c]. With `flip`, the kernel is turned by 180 degrees and there is no bias: the
-// gradient with respect to the input.
+// y[n,c] = x[n,c] * kernel[c] + bias[c]
 template <int KH, int KW>
-void convolve(const float* x, const float* kernels, const float* biases, float* y, const Maps& s, bool flip) {
+void convolve(const float* x, const float* kernels, const float* biases, float* y, const Maps& s, bool activate) {
 #pragma omp parallel
     {
         Block in(s, std::max(KH, KW) / 2), out(s, 0);
@@ -14,30 +14,39 @@ void convolve(const float* x, const float* kernels, const float* biases, float* 
         for (int job = 0; job < s.batch * s.groups(); job++) {
             const int first = job % s.groups() * LANES, count = std::min(LANES, s.channels - first);
             const ptrdiff_t offset = ((ptrdiff_t)(job / s.groups()) * s.channels + first) * s.plane();
-            const Filter<KH, KW> filter(kernels + first * KH * KW, biases + first, count);
             in.load(x + offset, s.plane(), count);
-            flip ? filter.turned().apply(in, out) : filter.apply(in, out);
+            Filter<KH, KW>(kernels + first * KH * KW, biases + first, count).apply(in, out);
+            if (activate) out.change(out, [](float value, float) { return gelu(value); });
             out.store(y + offset, s.plane(), count);
         }
     }
 }
 
-// Gradients with respect to the kernels and the bias: those of each image, added up in order.
+// Gradients with respect to the input, the kernels and the bias; those of kernels and bias are of each image, added up in
+// order. What the GELU was given is worked out again.
 template <int KH, int KW>
-void correlate(const float* x, const float* dy, float* dkernels, float* dbiases, const Maps& s) {
+void convolve_gradient(const float* x, const float* dy, const float* kernels, const float* biases, float* dx,
+                       float* dkernels, float* dbiases, const Maps& s, bool activated) {
     const size_t weights = (size_t)s.channels * KH * KW;
     std::vector<float> own(s.batch * (weights + s.channels));
 #pragma omp parallel
     {
-        Block in(s, std::max(KH, KW) / 2), slope(s, 0);
+        Block in(s, std::max(KH, KW) / 2), slope(s, std::max(KH, KW) / 2), out(s, 0);
 #pragma omp for
         for (int job = 0; job < s.batch * s.groups(); job++) {
             const int n = job / s.groups(), first = job % s.groups() * LANES, count = std::min(LANES, s.channels - first);
             const ptrdiff_t offset = ((ptrdiff_t)n * s.channels + first) * s.plane();
+            const Filter<KH, KW> filter(kernels + first * KH * KW, biases + first, count);
             in.load(x + offset, s.plane(), count);
             slope.load(dy + offset, s.plane(), count);
+            if (activated) {
+                filter.apply(in, out);
+                slope.change(out, [](float value, float input) { return value * gelu_slope(input); });
+            }
             filter_gradient<KH, KW>(in, slope, &own[n * weights + first * KH * KW],
                                     &own[s.batch * weights + n * s.channels + first], count);
+            filter.turned().apply(slope, out);
+            out.store(dx + offset, s.plane(), count);
         }
     }
     add_up(own.data(), s.batch, weights, dkernels);

@@ -6,7 +6,7 @@
 #ifdef __CUDACC__
 #define SEGNEXT_EACH __host__ __device__ __forceinline__
 #else
-#define SEGNEXT_EACH inline
+#define SEGNEXT_EACH inline __attribute__((always_inline))
 #endif
 
 namespace segnext {

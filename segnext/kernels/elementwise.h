@@ -1,5 +1,4 @@
 // Activations and their gradients, element by element, float32, on the CPU and on CUDA.
-#include <cmath>
 
 namespace segnext {
 
@@ -7,17 +6,14 @@ struct Gelu {
     const float* x;
     float* y;
 
-    SEGNEXT_EACH void operator()(size_t i) const { y[i] = x[i] * (0.5f * (erff(x[i] * 0.70710678f) + 1.f)); }
+    SEGNEXT_EACH void operator()(size_t i) const { y[i] = gelu(x[i]); }
 };
 
 struct GeluGradient {
     const float *x, *dy;
     float* dx;
 
-    SEGNEXT_EACH void operator()(size_t i) const {
-        const float density = expf(-0.5f * x[i] * x[i]) * 0.39894228f;
-        dx[i] = dy[i] * (0.5f * (erff(x[i] * 0.70710678f) + 1.f) + x[i] * density);
-    }
+    SEGNEXT_EACH void operator()(size_t i) const { dx[i] = dy[i] * gelu_slope(x[i]); }
 };
 
 struct Relu {

@@ -17,7 +17,9 @@ from segnext.kernels.cast import cast
 
 __all__ = ["add", "gelu", "multiply", "relu"]
 
-_HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "elementwise.h"))
+_HEADER = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "functions.h", "elementwise.h")
+)
 
 
 def gelu(x: Var) -> Var:

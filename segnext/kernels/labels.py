@@ -19,7 +19,7 @@ __all__ = ["View", "labels"]
 
 _HEADER = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("product_cpu.h", "exponential.h", "sampling_cpu.h", "labels_cpu.h")
+    for name in ("product_cpu.h", "each.h", "functions.h", "sampling_cpu.h", "labels_cpu.h")
 )
 _SOURCE = "segnext::labels(in0_p, in1_p, in2_p, out0_p, (int)out0_shape0, (int)out0_shape1);\n"
 

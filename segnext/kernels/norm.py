@@ -1,8 +1,8 @@
 """Batch, layer and group normalisation of maps (B,C,H,W), float32.
 
-On the CPU all three share four operators: statistics, values, and two for the gradients. Written in plain Jittor, every
-neighbour that a norm is fused with makes operators of its own, half of what a training compiles. On CUDA the plain
-operators are used.
+On the CPU all three share two operators, one forward and one backward; where ranks average their statistics, each is
+two. Written in plain Jittor, every neighbour that a norm is fused with makes operators of its own, half of what a
+training compiles. On CUDA the plain operators are used.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segnext.backend import Function, Var, jt
 
@@ -41,6 +42,17 @@ _NORMALISE = _NORM + "segnext::normalise(in0_p, in1_p, in2_p, in3_p, in4_p, out0
 _PARAMETER_GRADIENTS = _NORM + (
     "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, norm);\n"
 )
+_FORWARD = _NORM + (
+    "segnext::statistics(in0_p, out1_p, out2_p, norm);\n"
+    "segnext::normalise(in0_p, out1_p, out2_p, in1_p, in2_p, out0_p, norm);\n"
+)
+_BACKWARD = _NORM + (
+    "std::vector<float> means(2 * norm.rows());\n"
+    "float *plain = means.data(), *scaled = plain + norm.rows();\n"
+    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out1_p, out2_p, plain, scaled, norm);\n"
+    'if (data["fixed"]) std::fill(means.begin(), means.end(), 0.f);\n'
+    "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, plain, scaled, out0_p, norm);\n"
+)
 _INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
 _RUNNING_STATISTICS = """
 const float momentum = data["momentum"], unbias = data["unbias"];
@@ -65,10 +77,12 @@ def batch_norm(x: Var, weight: Var, bias: Var, *, average: Average | None = None
     if jt.flags.use_cuda:
         return batch_norm_reference(x, weight, bias, average=average)
     layout = _Layout("batch")
-    mean, variance = _statistics(x, layout)
-    if average is not None:
-        own_mean, mean = mean, average(mean)
-        variance = average(variance + (own_mean - mean) * (own_mean - mean))
+    if average is None:
+        norm = _Norm(layout)
+        return norm(x, weight, bias), *norm.statistics
+    own_mean, variance = _statistics(x, layout)
+    mean = average(own_mean)
+    variance = average(variance + (own_mean - mean) * (own_mean - mean))
     return _Normalise(layout, average)(x, weight, bias, mean, variance), mean, variance
 
 
@@ -76,23 +90,21 @@ def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
     """Normalises every channel by a mean and a variance (C,) that are constants, as batch norm does in evaluation."""
     if jt.flags.use_cuda:
         return fixed_norm_reference(x, weight, bias, mean, variance)
-    return _Normalise(_Layout("batch"), fixed=True)(x, weight, bias, mean, variance)
+    return _Normalise(_Layout("batch"))(x, weight, bias, mean, variance)
 
 
 def layer_norm(x: Var, weight: Var, bias: Var) -> Var:
     """Normalises every pixel over its channels; weight and bias are (C,)."""
     if jt.flags.use_cuda:
         return layer_norm_reference(x, weight, bias)
-    layout = _Layout("channels")
-    return _Normalise(layout)(x, weight, bias, *_statistics(x, layout))
+    return _Norm(_Layout("channels"))(x, weight, bias)
 
 
 def group_norm(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
     """Normalises every group of C/groups neighbouring channels of an image; weight and bias are (C,)."""
     if jt.flags.use_cuda:
         return group_norm_reference(x, weight, bias, groups=groups)
-    layout = _Layout("group", groups)
-    return _Normalise(layout)(x, weight, bias, *_statistics(x, layout))
+    return _Norm(_Layout("group", groups))(x, weight, bias)
 
 
 def running_statistics(running: tuple[Var, Var], batch: tuple[Var, Var], *, momentum: float, count: int) -> list[Var]:
@@ -127,39 +139,66 @@ class _Layout:
 def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
     """Mean and biased variance, both (rows,), as values without gradient: ``_Normalise`` takes care of theirs."""
     rows = [layout.rows(x)]
-    mean, variance = jt.code(
-        [rows, rows], ["float32"] * 2, [x], cpu_header=_HEADER, cpu_src=_STATISTICS, data=layout.data
-    )
+    mean, variance = _code([rows, rows], [x], _STATISTICS, layout.data)
     return mean, variance
 
 
-class _Normalise(Function):
-    """(x − mean)/√(variance + ε)·weight + bias, with the gradient through mean and variance of x unless ``fixed``."""
+class _Norm(Function):
+    """(x − mean)/√(variance + ε)·weight + bias with the mean and the biased variance of x itself."""
 
-    def __init__(self, layout: _Layout, average: Average | None = None, *, fixed: bool = False) -> None:
+    def __init__(self, layout: _Layout) -> None:
         super().__init__()
-        self.layout, self.average, self.fixed = layout, average, fixed
+        self.layout = layout
+
+    @property
+    def statistics(self) -> tuple[Var, Var]:
+        """Mean and variance, both (rows,), as values without gradient: that of x goes through them already."""
+        return self.saved[2].stop_grad(), self.saved[3].stop_grad()
+
+    def execute(self, x: Var, weight: Var, bias: Var) -> Var:
+        rows = [self.layout.rows(x)]
+        y, mean, variance = _code([x.shape, rows, rows], [x, weight, bias], _FORWARD, self.layout.data)
+        self.saved = x, weight, mean, variance
+        return y
+
+    def grad(self, dy: Var) -> tuple[Var, Var, Var]:
+        return _backward(dy, *self.saved, self.layout, fixed=False)
+
+
+class _Normalise(Function):
+    """The same with a given mean and variance: constants, or those of all ranks, made by ``average``."""
+
+    def __init__(self, layout: _Layout, average: Average | None = None) -> None:
+        super().__init__()
+        self.layout, self.average = layout, average
 
     def execute(self, x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
         self.saved = x, weight, mean, variance
-        inputs = [x, mean, variance, weight, bias]
-        return jt.code(x.shape, x.dtype, inputs, cpu_header=_HEADER, cpu_src=_NORMALISE, data=self.layout.data)
+        (y,) = _code([x.shape], [x, mean, variance, weight, bias], _NORMALISE, self.layout.data)
+        return y
 
     def grad(self, dy: Var) -> tuple[Var, Var, Var, None, None]:
         x, weight, mean, variance = self.saved
+        if self.average is None:
+            return *_backward(dy, *self.saved, self.layout, fixed=True), None, None
         inputs = [x, dy, mean, variance, weight]
-        shapes, dtypes = [weight.shape, weight.shape, mean.shape, mean.shape], ["float32"] * 4
-        dweight, dbias, *means = jt.code(
-            shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src=_PARAMETER_GRADIENTS, data=self.layout.data
-        )
-        if self.fixed:
-            means = [jt.zeros_like(each) for each in means]
-        elif self.average is not None:
-            means = [self.average(each) for each in means]
-        dx = jt.code(
-            x.shape, x.dtype, [*inputs, *means], cpu_header=_HEADER, cpu_src=_INPUT_GRADIENT, data=self.layout.data
-        )
+        shapes = [weight.shape, weight.shape, mean.shape, mean.shape]
+        dweight, dbias, *means = _code(shapes, inputs, _PARAMETER_GRADIENTS, self.layout.data)
+        means = [self.average(each) for each in means]
+        (dx,) = _code([x.shape], [*inputs, *means], _INPUT_GRADIENT, self.layout.data)
         return dx, dweight, dbias, None, None
+
+
+def _backward(
+    dy: Var, x: Var, weight: Var, mean: Var, variance: Var, layout: _Layout, *, fixed: bool
+) -> tuple[Var, Var, Var]:
+    shapes, inputs = [x.shape, weight.shape, weight.shape], [x, dy, mean, variance, weight]
+    dx, dweight, dbias = _code(shapes, inputs, _BACKWARD, layout.data | {"fixed": float(fixed)})
+    return dx, dweight, dbias
+
+
+def _code(shapes: list[Any], inputs: list[Var], source: str, data: dict[str, float]) -> list[Var]:
+    return list(jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=_HEADER, cpu_src=source, data=data))
 
 
 def batch_norm_reference(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:

@@ -30,8 +30,9 @@ struct Norm {
     }
 };
 
+// `term` holds copies, not references: else the compiler fetches what it holds anew for every element.
 template <class Term>
-double sum(ptrdiff_t count, const Term& term) {
+__attribute__((always_inline)) inline double sum(ptrdiff_t count, const Term term) {
     double total = 0;
     for (ptrdiff_t first = 0; first < count; first += 1024) {
         const ptrdiff_t last = std::min(count, first + 1024);
@@ -76,11 +77,11 @@ inline void statistics(const float* x, float* mean, float* variance, const Norm&
 #pragma omp parallel for
     for (ptrdiff_t r = 0; r < s.rows(); r++) {
         double total = 0;
-        s.planes(r, [&](ptrdiff_t, ptrdiff_t at) { total += sum(s.pixels, [&](ptrdiff_t i) { return x[at + i]; }); });
+        s.planes(r, [&](ptrdiff_t, ptrdiff_t at) { total += sum(s.pixels, [=](ptrdiff_t i) { return x[at + i]; }); });
         const float m = total * share;
         total = 0;
         s.planes(r, [&](ptrdiff_t, ptrdiff_t at) {
-            total += sum(s.pixels, [&](ptrdiff_t i) { return (x[at + i] - m) * (x[at + i] - m); });
+            total += sum(s.pixels, [=](ptrdiff_t i) { return (x[at + i] - m) * (x[at + i] - m); });
         });
         mean[r] = m;
         variance[r] = total * share;
@@ -146,14 +147,14 @@ inline void parameter_gradients(const float* x, const float* dy, const float* me
 #pragma omp parallel for
     for (ptrdiff_t j = 0; j < s.batch * s.channels; j++) {
         const ptrdiff_t at = j * s.pixels, b = j / s.channels, c = j % s.channels;
-        sums[j] = sum(s.pixels, [&](ptrdiff_t i) { return dy[at + i]; });
+        sums[j] = sum(s.pixels, [=](ptrdiff_t i) { return dy[at + i]; });
         if (s.over == CHANNELS) {
             const float *m = mean + b * s.pixels, *k = inverse.data() + b * s.pixels;
-            products[j] = sum(s.pixels, [&](ptrdiff_t i) { return dy[at + i] * (x[at + i] - m[i]) * k[i]; });
+            products[j] = sum(s.pixels, [=](ptrdiff_t i) { return dy[at + i] * (x[at + i] - m[i]) * k[i]; });
         } else {
             const ptrdiff_t r = s.over == BATCH ? c : b * s.groups + c / (s.channels / s.groups);
             const float m = mean[r];
-            products[j] = sum(s.pixels, [&](ptrdiff_t i) { return dy[at + i] * (x[at + i] - m); }) * inverse[r];
+            products[j] = sum(s.pixels, [=](ptrdiff_t i) { return dy[at + i] * (x[at + i] - m); }) * inverse[r];
         }
     }
     for (ptrdiff_t c = 0; c < s.channels; c++) {

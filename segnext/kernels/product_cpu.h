@@ -2,7 +2,8 @@
 //
 // The usual scheme (Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008): a block of the
 // inner dimension at a time, the rows of A are copied into strips of ROWS and the columns of B into panels of COLUMNS,
-// so that the innermost loop reads both in order, and a tile of ROWS x COLUMNS sums stays in registers.
+// so that the innermost loop reads both in order, and a tile of ROWS x COLUMNS sums stays in registers: 12 of 16 with
+// AVX2, 16 of 32 with AVX-512.
 #include <omp.h>
 
 #include <algorithm>
@@ -15,10 +16,10 @@ namespace segnext {
 #ifdef __AVX512F__
 constexpr int LANES = 16, ROWS = 8;
 #else
-constexpr int LANES = 8, ROWS = 4;
+constexpr int LANES = 8, ROWS = 6;
 #endif
 constexpr int COLUMNS = 2 * LANES;
-constexpr int DEPTH = 128;  // of a block: a panel of B takes half of the first-level cache
+constexpr int DEPTH = 384;  // of a block: a panel of B and the strips of A stay in the second-level cache
 constexpr int GROUP = 8;    // panels at a time, at most
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));

@@ -176,14 +176,14 @@ class MLP(Module):
         self.fc2 = Conv(hidden, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return self.fc2(gelu(self.dwconv(self.fc1(x))))
+        return self.fc2(self.dwconv(self.fc1(x)))
 
 
 class DepthwiseMixing(Module):
-    """A depthwise 3×3 convolution; a module of its own for the official parameter name ``dwconv.dwconv``."""
+    """A depthwise 3×3 convolution and GELU; a module of its own for the official parameter name ``dwconv.dwconv``."""
 
     def __init__(self, channels: int) -> None:
-        self.dwconv = DepthwiseConv(channels, (3, 3))
+        self.dwconv = DepthwiseConv(channels, (3, 3), activate=True)
 
     def execute(self, x: Var) -> Var:
         return self.dwconv(x)

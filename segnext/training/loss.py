@@ -23,7 +23,7 @@ def segmentation_loss(logits: Var, labels: Var) -> Var:
     Returns:
         (1,) float32.
     """
-    return cross_entropy(logits, labels).mean()
+    return cross_entropy(logits, labels)
 
 
 class LossScale:

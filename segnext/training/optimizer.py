@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segnext.backend import Var, jt
 from segnext.distributed.all_reduce import all_reduce_means
 from segnext.errors import WeightsError
-from segnext.kernels.adamw import adamw_step
+from segnext.kernels.adamw import Moved, adamw_step
 from segnext.kernels.gradient_norm import gradient_norm
 from segnext.training.schedule import ScheduleSettings
 
@@ -115,19 +115,19 @@ class AdamW:
     def step(self, lr: float) -> None:
         """Moves every parameter by the gathered gradients with base rate ``lr`` and drops them."""
         self.steps += 1
-        for name, gradient in self._gradients.items():
-            variables, group = (self.parameters[name], self._exp_avg[name], self._exp_avg_sq[name]), self._group[name]
-            new = adamw_step(
-                variables[0],
+        moved = [
+            Moved(
+                self.parameters[name],
                 gradient,
-                variables[1:],
-                steps=self.steps,
-                rate=lr * group.lr_factor,
-                weight_decay=group.weight_decay,
-                betas=self.betas,
-                eps=self.eps,
+                self._exp_avg[name],
+                self._exp_avg_sq[name],
+                rate=lr * self._group[name].lr_factor,
+                weight_decay=self._group[name].weight_decay,
             )
-            for variable, value in zip(variables, new, strict=True):
+            for name, gradient in self._gradients.items()
+        ]
+        for old, new in zip(moved, adamw_step(moved, steps=self.steps, betas=self.betas, eps=self.eps), strict=True):
+            for variable, value in zip((old.parameter, old.exp_avg, old.exp_avg_sq), new, strict=True):
                 variable.update(value)
         self._gradients = {}
 

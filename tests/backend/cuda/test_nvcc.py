@@ -115,9 +115,10 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
 
     correlate = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
     gradient = resize._GRADIENT.replace("RESULTS", "out1_p, out0_p")
-    slopes = cross_entropy._GRADIENT.replace("RESULTS", "out1_p, out0_p")
+    slopes = cross_entropy._GRADIENT
     f4, losses = "float32 4", ["float32 3", "float32 3"]
-    adamw = (adamw_kernel._HEADER, adamw_kernel._SOURCE, [f4] * 4, [f4] * 3)
+    count = adamw_kernel.TOGETHER
+    adamw = (adamw_kernel._HEADER, adamw_kernel._SOURCE, [f4] * 4 * count, [f4] * 3 * count)
     found = {"AdamW": adamw, "depthwise": (depthwise._CUDA_HEADER, correlate, [f4, f4], [f4, "float32 1", "float32 3"])}
     for kind in resize._CUDA_TYPES:
         header = resize._CUDA_HEADER
