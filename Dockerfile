@@ -1,4 +1,5 @@
 # docker build --target cpu -t segnext . ; docker build --target cuda -t segnext:cuda .
+# .ci/dockerfile.py runs the same steps without Docker.
 # Compiled code is of the processor that it was built on; on another kind of processor it is compiled anew.
 FROM python:3.11-slim-bookworm AS base
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make && rm -rf /var/lib/apt/lists/*
@@ -7,6 +8,7 @@ WORKDIR /opt/segnext
 COPY pyproject.toml README.md ./
 COPY segnext segnext
 COPY runners runners
+COPY hydra_plugins hydra_plugins
 COPY conf conf
 
 FROM base AS cpu
