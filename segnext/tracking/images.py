@@ -152,6 +152,6 @@ def write_pictures(folder: RunFolder, events: Sequence[Event], *, best_iteration
         for name, picture in sample_pictures(folder, events, best_iteration=best_iteration):
             if picture is not None:
                 folder.samples.mkdir(exist_ok=True)
-                picture.save(folder.samples / f"{quote(name, safe=' ')}.png")
+                picture.save(folder.samples / f"{quote(name, safe=' ')}.png", compress_level=1)
     except Exception as error:
         logger.warning("cannot draw the samples in %s: %s", folder.samples, error)

@@ -119,6 +119,7 @@ class Tracker:
         self._changed = dict(changed or {})
         self._mirrors: list[Mirror] = []
         self._figures: dict[str, Any] = {}
+        self._drawn = False  # whether the pictures hold all that is logged
         self._finished = False
         folder.write_classes(class_names, palette)
 
@@ -178,6 +179,7 @@ class Tracker:
         for kind, part in kinds.items():
             event = Event(iteration, kind, part)
             self._log.append(event)
+            self._drawn = False
             self._gather(event)
             if kind == "val":
                 self.folder.write_metrics(self._figures)
@@ -192,6 +194,7 @@ class Tracker:
         """Keeps validation images with their labels in the run folder and shows them to the mirrors."""
         images = [image.shrunk() for image in images]
         stored = store_images(self.folder, images, iteration=iteration, palette=self._palette)
+        self._drawn = False
         self._log.append(Event(iteration, "images", extra={"images": [asdict(image) for image in stored]}))
         for mirror in self._mirrors:
             mirror.send(lambda sink: sink.images(iteration, images))
@@ -236,7 +239,8 @@ class Tracker:
                     self.folder.write_status("failed", error=str(problem), exit_reason=type(problem).__name__)
                     raise
             self.folder.write_status(state, error=error, exit_reason=exit_reason)
-            self._draw()
+            if not self._drawn:
+                self._draw()
             self._close_mirrors(state)
         finally:
             if self._display is not None:  # last, since it shows what the mirrors have to say
@@ -245,6 +249,7 @@ class Tracker:
     def _draw(self) -> None:
         best = self._figures.get("best_iteration")
         write_pictures(self.folder, read_events(self.folder.events), best_iteration=best)
+        self._drawn = True
 
     def _close_mirrors(self, state: State) -> None:
         for mirror in self._mirrors:
