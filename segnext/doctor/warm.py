@@ -37,13 +37,10 @@ def warm_commands(model: str, crop: tuple[int, int], *, device: str, run: Path) 
         f"device={device}",
         f"run_folder={run}",
     ]
-    predicting = [
-        f"checkpoint={run}",
-        f"input={run / 'input.png'}",
-        f"output_dir={run.parent / 'predicted'}",
-        f"device={device}",
-    ]
-    verbs = (("train", training), ("predict", predicting))
+    given = [f"checkpoint={run}", f"device={device}"]
+    predicting = [*given, f"input={run / 'input.png'}", f"output_dir={run.parent / 'predicted'}"]
+    evaluating = [*given, f"output_dir={run.parent / 'evaluated'}"]
+    verbs = (("train", training), ("evaluate", evaluating), ("predict", predicting))
     return [[*runner_command(verb), *given] for verb, given in verbs]
 
 

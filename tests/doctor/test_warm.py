@@ -19,10 +19,10 @@ def test_a_second_warm_up_finds_everything_compiled() -> None:
     assert not any(line.startswith("Compiling") for line in said)
 
 
-def test_a_warm_up_trains_validates_and_predicts_with_the_given_model_and_crop(tmp_path: Path) -> None:
-    train, predict = warm_commands("base", (64, 96), device="cpu", run=tmp_path / "run")
+def test_a_warm_up_trains_evaluates_and_predicts_with_the_given_model_and_crop(tmp_path: Path) -> None:
+    train, evaluate, predict = warm_commands("base", (64, 96), device="cpu", run=tmp_path / "run")
     assert {"model=base", "dataset.crop=[64,96]", "schedule.eval_interval=2"} <= set(train)
-    assert f"checkpoint={tmp_path / 'run'}" in predict
+    assert all(f"checkpoint={tmp_path / 'run'}" in command for command in (evaluate, predict))
 
 
 def test_a_warm_up_that_fails_says_what_the_command_said() -> None:
