@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any wo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ from segnext.app.resolution import register, resolve
 from segnext.app.runs import with_settings_of_checkpoint, with_settings_of_run
 from segnext.app.schema import TrainConfig
 from segnext.app.training import job_settings
+from segnext.backend.compiling import failed_operator
 from segnext.backend.world import current_world
 from segnext.distributed.mpirun import launch, prepare_screen
 from segnext.errors import ConfigError, SegNeXtError
@@ -82,8 +84,9 @@ def runner(
                     overrides: Sequence[str] = HydraConfig.get().overrides.task
                     if from_checkpoint or from_run:
                         complete = with_settings_of_checkpoint if from_checkpoint else with_settings_of_run
-                        overrides = complete(overrides, schema)
-                        composed = hydra.compose(name, overrides=list(overrides))
+                        given, overrides = overrides, complete(overrides, schema)
+                        if list(overrides) != list(given):
+                            composed = hydra.compose(name, overrides=list(overrides))
                     config = resolve(composed, schema, overrides)
                     ranks = _ranks_to_start(name, config)
                     codes.append(
@@ -168,10 +171,13 @@ def _unexpected(error: Exception) -> str:
     """One line about an error that nobody foresaw; the traceback goes to a file."""
     rank = current_world().rank
     log = cache_home() / (f"traceback-rank-{rank}.log" if rank else "traceback.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first} (traceback in {log})"
+    text = str(failed_operator(error) or f"{type(error).__name__}: {first}")
+    with contextlib.suppress(OSError):  # the disk may be what is full
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        text += f" (traceback in {log})"
+    return text
 
 
 def _refuse_hydra_places(isolated: bool) -> None:

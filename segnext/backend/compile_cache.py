@@ -10,25 +10,21 @@ import contextlib
 import importlib.util
 import os
 import platform
-import subprocess
 import sys
 import sysconfig
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from segnext.backend.compiler import Compiler
-from segnext.backend.compiling import follow
 from segnext.backend.cuda.driver import read_card
-from segnext.backend.logs import log_path
 from segnext.backend.packages import JITTOR_VERSION
-from segnext.backend.world import leave_mpi
 from segnext.errors import BackendError
-from segnext.files import FileLock, cache_home, link_atomically
+from segnext.files import cache_home, link_atomically
 
-__all__ = ["CompileCache", "compile_core"]
+__all__ = ["CompileCache"]
 
 # What Jittor's compile flags depend on, as environment variables.
 _SETTINGS = ("nvcc_path", "use_mkl", "cc_flags", "nvcc_flags")
@@ -127,41 +123,6 @@ class CompileCache:
                 os.environ["HOME"] = user_home
             if cupy:
                 del sys.modules["cupy"]
-
-
-def compile_core(cache: CompileCache, stamp: Path, announce: Callable[[str], None] | None, device: str) -> None:
-    """Lets a child process compile the core, and leaves ``stamp`` when it is ready.
-
-    Now and then Jittor's import ends the whole process with code 0 and asks to be started again, because it has
-    rebuilt a part of itself; in a child that costs nothing, and this process then finds everything in the cache.
-    """
-    if announce and device == "cuda":
-        announce("Compiling Jittor's core and its CUDA libraries for the first time: some minutes, then it is cached.")
-    elif announce:
-        announce("Compiling Jittor's core for the first time: about a minute, then it is cached.")
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join([path or os.getcwd() for path in sys.path])
-    leave_mpi(environment)
-    with FileLock.wait(stamp.parent / "core.lock"), log_path().open("ab") as log:  # several ranks start at once
-        for _ in range(3):
-            if stamp.exists():
-                return
-            child = subprocess.Popen(
-                [sys.executable, "-m", "segnext.backend.core", device],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                cwd=stamp.parent,
-                env=environment,
-                text=True,
-            )
-            lines = follow(child, announce)
-            if child.returncode == 0 and "ready" in lines:
-                stamp.touch()
-    if stamp.exists():
-        return
-    cure = "; device=cpu trains on the processor" if device == "cuda" else ""
-    raise BackendError(f"Jittor's core could not be compiled: the compiler's output is in {log_path()}{cure}")
 
 
 def _jittor_home() -> Path:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from segnext.backend.packages import JITTOR_VERSION
 from segnext.errors import BackendError
-from segnext.files import link_atomically
 
 __all__ = ["Compiler", "find_compiler"]
 
 _HERE = Path(__file__).parent
+
+# Jittor takes what stands for Python as a source of every operator: it must be the same for all launchers.
+_PYTHON = '#!/bin/sh\nexec "${0%/*}/g++" "$@"\n'
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,10 @@ class Compiler:
         """The launcher in a folder of its own below ``home``, compiled if it is missing; None if that fails.
 
         The folder is of this compiler, Jittor's version and the header, since it holds that precompiled; a new
-        version of the launcher takes the old one's place, and the core that was compiled through it stays valid.
+        version of the launcher takes the old one's place, and what was compiled through it stays valid.
         """
         source, header = (_HERE / name for name in ("launcher.cc", "operators.h"))
-        told = "\n".join([self.path, self.version, JITTOR_VERSION, header.read_text()])
+        told = "\n".join([self.path, self.version, JITTOR_VERSION, header.read_text(), _PYTHON])
         folder = home / "launcher" / f"{zlib.crc32(told.encode()):08x}"
         launcher = folder / ("clang++" if "clang" in os.path.basename(self.path) else "g++")
         made_of = folder / "made-of"
@@ -57,14 +59,17 @@ class Compiler:
         return launcher if launcher.exists() else None
 
     def _lay_launcher(self, launcher: Path, source: Path, header: Path) -> None:
-        folder, new = launcher.parent, launcher.with_name(f"{launcher.name}.{os.getpid()}")
+        folder = launcher.parent
+        new, python = (folder / f"{name}.{os.getpid()}" for name in (launcher.name, "python"))
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(header, folder / header.name)
         (folder / "compiler").write_text(self.path)
         command = [self.path, "-O1", "-std=c++14", f'-DCOMPILER="{self.path}"', str(source), "-o", str(new)]
         try:
             subprocess.run(command, check=True, capture_output=True)
-            link_atomically(folder / "python", Path(launcher.name))
+            python.write_text(_PYTHON.replace("g++", launcher.name))
+            python.chmod(0o755)
+            os.replace(python, folder / "python")
             os.replace(new, launcher)
         finally:
             new.unlink(missing_ok=True)

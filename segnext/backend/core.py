@@ -1,4 +1,4 @@
-"""Compiles Jittor's core from a few large units instead of 160 files: ``python -m segnext.backend.core DEVICE``.
+"""Compiles Jittor's core from a few large units instead of 160 files, in a process of its own.
 
 Each file by itself costs the compiler seconds of headers and repeats the templates of its neighbours. Files of one
 kind, included into one source, cost a seventh of that, at the level of optimisation that their kind needs.
@@ -10,18 +10,16 @@ import hashlib
 import importlib
 import os
 import re
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segnext.backend.compile_cache import CompileCache
-from segnext.backend.compiling import SAYS
 
 __all__ = ["compile_processes", "gather_core"]
 
@@ -37,6 +35,7 @@ _APART = (
     "jit_compiler.cc",
     "miniz.cc",
     "numpy.cc",
+    "data.cc",
 )
 _LAST = ("profiler.cc", "executor.cc")  # what Jittor initialises last
 _FIRST = (
@@ -47,7 +46,9 @@ _FIRST = (
     "nano_string.cc",
 )
 
-# Kinds of files by their folder, and their level; CPU seconds as measured, of no weight but for the order.
+_REPORT_EVERY = 4.0  # seconds
+
+# Kinds of files by their folder, and their level; CPU seconds as measured, for the order and the time that is left.
 _KINDS = (
     ("bindings", re.compile(r"/gen/pyjt_"), "-O1", 9.0),
     ("passes", re.compile(r"/src/opt/"), "-O1", 14.0),
@@ -56,7 +57,7 @@ _KINDS = (
     ("runtime", re.compile(r"/src/(mem/.*|[^/]+)$"), "-O2", 17.0),
     ("library", re.compile(r"/src/"), "-O2", 8.0),
 )
-_SECONDS = {"pyjt_jit_op_maker.cc": 11.0, "first": 6.0, "last": 4.0, "miniz.cc": 3.0}
+_SECONDS = {"pyjt_jit_op_maker.cc": 11.0, "first": 6.0, "last": 4.0, "miniz.cc": 3.0, "data.cc": 7.0}
 
 # Names that several files define, each for itself.
 _OWN = re.compile(r"^static (?:auto|int|unordered_set<string>) (\w+)\s*[=;(]", re.MULTILINE)
@@ -70,6 +71,7 @@ class _Unit:
     level: str
     seconds: float
     commands: tuple[tuple[str, ...], ...]
+    times: list[float] = field(default_factory=list, compare=False)  # when its compilation began and ended
 
     @property
     def sources(self) -> list[str]:
@@ -86,16 +88,21 @@ class _Unit:
 
     def compile(self, folder: Path, empty: Path) -> None:
         """Compiles the files together, or one by one if that fails; CalledProcessError if that fails, too."""
+        self.times.append(time.monotonic())
+        self._compile(folder, empty)
+        self.times.append(time.monotonic())
+
+    def _compile(self, folder: Path, empty: Path) -> None:
         source = folder / f"{self.name}.cc"
         source.write_text(_joined(self.sources))
         compiler, _, *rest = self.commands[0]
         together = [compiler, str(source), *(self.level if word == "-O2" else word for word in rest)]
-        if self.gathered and subprocess.run(together, stdin=subprocess.DEVNULL, stdout=2).returncode == 0:
+        if self.gathered and _run(together).returncode == 0:
             for other in self.objects[1:]:
                 other.write_bytes(empty.read_bytes())
             return
         for command in self.commands:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, check=True)
+            _run(command).check_returncode()
 
 
 def compile_processes() -> int:
@@ -111,40 +118,71 @@ def gather_core(utilities: Any, report: Callable[[int, int, float], None] | None
         utilities: the module ``jittor_utils``, before ``jittor`` is imported.
         report: called with the units compiled, their number and the seconds that are left, about.
     """
-    one_by_one = utilities.run_cmds
+    one_by_one, run_command = utilities.run_cmds, utilities.run_cmd
+    postponed: list[tuple[str, ...]] = []
     utilities.get_total_mem = lambda: compile_processes() * 3 * _GIB  # a process for each 3 GiB
 
     def run_commands(commands: list[str], cache: str, jittor: str, message: str = "") -> None:
         if message == "Compiling jittor_core":
-            _compile_units([tuple(shlex.split(command)) for command in commands], Path(cache), report)
+            _compile_units([_words(command) for command in commands], Path(cache), report, postponed)
         else:
-            one_by_one(commands, cache, jittor, message)
+            one_by_one(sorted(commands, key=_size, reverse=True), cache, jittor, message)  # the longest ones first
 
-    utilities.run_cmds = run_commands
+    def run_or_postpone(command: str, *others: Any, **settings: Any) -> Any:
+        words = _words(command)
+        source = next((word for word in words if word.endswith("/data.cc")), None)
+        if source is None:
+            return run_command(command, *others, **settings)
+        # The part of Jittor that comes as one generated file, which is removed after this: a unit like the others.
+        kept = Path(source).parent / "units" / "data.cc"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(Path(source).read_bytes())
+        postponed.append((words[0], str(kept), *(word for word in words[1:] if word != source)))
+        return ""
+
+    utilities.run_cmds, utilities.run_cmd = run_commands, run_or_postpone
 
 
 def _compile_units(
-    commands: Sequence[tuple[str, ...]], cache: Path, report: Callable[[int, int, float], None] | None
+    commands: Sequence[tuple[str, ...]],
+    cache: Path,
+    report: Callable[[int, int, float], None] | None,
+    others: Sequence[tuple[str, ...]] = (),
 ) -> None:
+    """Compiles ``commands`` unless that has been done already, and ``others`` beside them."""
     key = _key(commands)
     stamp = cache / "obj_files" / "units.key"
-    if stamp.exists() and stamp.read_text() == key and all(_object(command).exists() for command in commands):
+    ready = stamp.exists() and stamp.read_text() == key and all(_object(command).exists() for command in commands)
+    if ready and not others:
         return
     folder = cache / "units"
     folder.mkdir(exist_ok=True)
-    units = sorted(_units(commands), key=lambda unit: -unit.seconds)
+    units = sorted(_units([*others, *(() if ready else commands)]), key=lambda unit: -unit.seconds)
     (folder / "empty.cc").write_text("// stands for files that are compiled with others\n")
     empty = folder / "empty.o"
-    subprocess.run([commands[0][0], str(folder / "empty.cc"), "-c", "-o", str(empty)], stdout=2, check=True)
-    began, whole, done = time.monotonic(), sum(unit.seconds for unit in units), 0.0
+    _run([commands[0][0], str(folder / "empty.cc"), "-c", "-o", str(empty)]).check_returncode()
     with ThreadPoolExecutor(compile_processes()) as pool:
-        running = {pool.submit(unit.compile, folder, empty): unit for unit in units}
-        for count, finished in enumerate(as_completed(running), start=1):
-            finished.result()
-            done += running[finished].seconds
+        waiting = {pool.submit(unit.compile, folder, empty) for unit in units}
+        while waiting:
             if report is not None:
-                report(count, len(units), (time.monotonic() - began) * (whole - done) / done)
+                report(len(units) - len(waiting), len(units), _seconds_left(units))
+            finished, waiting = wait(waiting, _REPORT_EVERY, FIRST_COMPLETED)
+            for one in finished:
+                one.result()
+    if report is not None:
+        report(len(units), len(units), 0.0)
     stamp.write_text(key)
+
+
+def _seconds_left(units: Sequence[_Unit]) -> float:
+    """About; the units that are finished, or take longer than they should, tell how fast this machine is."""
+    now, pace = time.monotonic(), 1.0
+    finished = [unit for unit in units if len(unit.times) == 2]
+    others = [(unit.seconds, now - (unit.times or [now])[0]) for unit in units if len(unit.times) < 2]
+    if finished:
+        pace = sum(end - begin for begin, end in (unit.times for unit in finished)) / sum(u.seconds for u in finished)
+    pace = max([pace, *(spent / seconds for seconds, spent in others)])
+    return sum(max(0.0, pace * seconds - spent) for seconds, spent in others) / compile_processes()
 
 
 def _units(commands: Sequence[tuple[str, ...]]) -> list[_Unit]:
@@ -162,6 +200,20 @@ def _units(commands: Sequence[tuple[str, ...]]) -> list[_Unit]:
             kind = found or (name, "-O2", 2.0)
         groups.setdefault(kind, []).append(command)
     return [_Unit(*kind, tuple(group)) for kind, group in groups.items()]
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Compiles; the compiler holds the core's lock as long as it runs, whatever becomes of this process."""
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, close_fds=False)
+
+
+def _words(command: str) -> tuple[str, ...]:
+    return tuple(command.replace('"', "").split())  # no name has a space in it, and shlex takes half a second for all
+
+
+def _size(command: str) -> int:
+    source = _words(command)[1]
+    return os.path.getsize(source) if os.path.exists(source) else 0
 
 
 def _object(command: Sequence[str]) -> Path:
@@ -186,13 +238,17 @@ def _key(commands: Sequence[tuple[str, ...]]) -> str:
     return digest.hexdigest()
 
 
-def _report(count: int, units: int, left: float) -> None:
-    state = f"{count} of {units} parts, about {left:.0f} s left" if count < units else "linking it, then its extensions"
-    print(f"{SAYS}{state}", flush=True)
+def _main(device: str, stamp: Path, state: Path) -> None:
+    def report(count: int, units: int, left: float) -> None:
+        linking = "linking it, then its extensions"
+        state.write_text(f"{count} of {units} parts, about {left:.0f} s left" if count < units else linking)
+
+    stamp.with_name("data.md5").unlink(missing_ok=True)  # Jittor notes that data.cc is compiled before it is
+    with CompileCache.of_this_machine(device).jittor_found():
+        gather_core(importlib.import_module("jittor_utils"), report)
+        importlib.import_module("jittor")
+    stamp.touch()
 
 
 if __name__ == "__main__":
-    with CompileCache.of_this_machine(sys.argv[1]).jittor_found():
-        gather_core(importlib.import_module("jittor_utils"), _report)
-        importlib.import_module("jittor")
-    print(f"{SAYS}ready")
+    _main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

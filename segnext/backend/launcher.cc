@@ -1,9 +1,9 @@
 // Stands between Jittor and its compiler: precompiled headers for operators, no detour where there is nothing to tune,
 // a count of what is compiled, and compilers that outlive a signal to the terminal's process group.
 //
-// Called as a compiler (g++, clang++) it passes its arguments on to COMPILER. Called as "python" it stands for
-// Jittor's asm_tuner.py, which rewrites the assembly of operators marked "@begin" and compiles all others in two steps
-// instead of one; those it compiles at once. Where anything goes wrong with a header, it just compiles.
+// Called as a compiler (g++, clang++) it passes its arguments on to COMPILER, Jittor's utilities gathered into one
+// source. Called with Jittor's asm_tuner.py, which rewrites the assembly of operators marked "@begin" and compiles all
+// others in two steps instead of one, it leaves those that are marked to it and compiles the others at once. Where anything goes wrong with a header, it just compiles.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double SHOWN_EVERY = 8;    // seconds between two lines about operators
+static const double SHOWN_EVERY = 5;    // seconds between two lines about operators
 static const double LONG_SILENCE = 60;  // seconds after which compiling has begun again
 static const int MOST = 4096;           // arguments
 
@@ -54,6 +54,46 @@ static bool contains(const char* path, const char* word) {
     return found;
 }
 
+static uint64_t hashed(uint64_t key, const char* word) {  // FNV-1a
+    for (const char* c = word; ; c++) {
+        key = (key ^ (unsigned char)*c) * 1099511628211u;
+        if (!*c) return key;
+    }
+}
+
+static const uint64_t NO_WORDS = 1469598103934665603u;
+
+// Jittor's start needs its utilities first: five sources that repeat each other's headers, compiled by the same command
+// twice in a row. One source and once is enough.
+static int build_utilities(int count, char** arguments, const char* output) {
+    char noted[4400], gathered[4400], line[32] = "", known[32] = "";
+    snprintf(noted, sizeof noted, "%s.command", output);
+    snprintf(gathered, sizeof gathered, "%s.cc", output);
+    uint64_t key = NO_WORDS;
+    for (int i = 1; i < count; i++) key = hashed(key, arguments[i]);
+    snprintf(line, sizeof line, "%016llx", (unsigned long long)key);
+    struct stat made;
+    FILE* note = fopen(noted, "r");
+    bool same = note && fgets(known, sizeof known, note) && !strcmp(known, line);
+    if (note) fclose(note);
+    if (same && !stat(output, &made) && time(NULL) - made.st_mtime < 60) return 0;
+    unlink(noted);
+    char* with[MOST + 1];
+    int n = 0;
+    with[n++] = (char*)COMPILER, with[n++] = gathered;
+    FILE* all = fopen(gathered, "w");
+    for (int i = 1; i < count; i++) {
+        if (arguments[i][0] == '-' || !ends(arguments[i], ".cc")) with[n++] = arguments[i];
+        else if (all) fprintf(all, "#include \"%s\"\n", arguments[i]);
+    }
+    with[n] = NULL;
+    int code = all && !fclose(all) ? run(with) : 1;
+    if (code) code = run(arguments);
+    note = code ? NULL : fopen(noted, "w");
+    if (note) fputs(line, note), fclose(note);
+    return code;
+}
+
 // Whether the argument says how code is made, as opposed to where it is found and what it is linked with.
 static bool makes_code(const char* argument) {
     return !(starts(argument, "-l") || starts(argument, "-L") || starts(argument, "-Wl,") || !strcmp(argument, "-shared"));
@@ -63,17 +103,13 @@ static bool makes_code(const char* argument) {
 static bool find_header(int count, char** arguments, const char* source, const char* output, char* header, size_t size) {
     char* own[MOST + 8];
     int n = 0;
-    uint64_t key = 1469598103934665603u;  // FNV-1a
+    uint64_t key = NO_WORDS;
     own[n++] = (char*)COMPILER;
     for (int i = 1; i < count; i++) {
         char* word = arguments[i];
         if (word == source || !strcmp(word, "-o") || word == output || !makes_code(word)) continue;
         own[n++] = word;
-        if (starts(word, "-I")) continue;
-        for (const char* c = word; ; c++) {
-            key = (key ^ (unsigned char)*c) * 1099511628211u;
-            if (!*c) break;
-        }
+        if (!starts(word, "-I")) key = hashed(key, word);
     }
     char place[4200], text[4300], made[4300], temporary[4400], lock[4300], failed[4300];
     snprintf(place, sizeof place, "%s/%016llx", folder, (unsigned long long)key);
@@ -107,6 +143,26 @@ static bool find_header(int count, char** arguments, const char* source, const c
     return ready;
 }
 
+// Fills `state` with how far Jittor is with the operators of the present graph, as the end of its log SEGNEXT_LOG
+// says: "Compiling Operators(12/34) used: 9.1s eta: 16.5s". False if it compiles them one by one.
+static bool read_state(char* state, size_t size) {
+    const char* path = getenv("SEGNEXT_LOG");
+    int log = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (log < 0) return false;
+    char end[4096], *line = NULL;
+    off_t length = lseek(log, 0, SEEK_END);
+    ssize_t got = pread(log, end, sizeof end - 1, length > (off_t)sizeof end - 1 ? length - (off_t)sizeof end + 1 : 0);
+    close(log);
+    end[got < 0 ? 0 : got] = 0;
+    for (char* next = end; (next = strstr(next, "Compiling Operators(")); next++) line = next;
+    int done, all;
+    double used, left;
+    if (!line || strchr(line, '\n')) return false;  // of a graph that is compiled
+    if (sscanf(line, "Compiling Operators(%d/%d) used: %lfs eta: %lfs", &done, &all, &used, &left) != 4) return false;
+    snprintf(state, size, "%d of %d, about %.0f s left", done, all, left);
+    return true;
+}
+
 // Counts one more operator in the file SEGNEXT_COMPILED and says so now and then on SEGNEXT_SCREEN.
 static void count_one() {
     const char* counted = getenv("SEGNEXT_COMPILED");
@@ -129,9 +185,10 @@ static void count_one() {
     if (!screen || silent >= LONG_SILENCE || !before.st_size) return;
     int to = open(screen, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
     if (to < 0) return;
+    char state[200];
+    if (!read_state(state, sizeof state)) snprintf(state, sizeof state, "%lld done", (long long)before.st_size);
     // On a terminal over the last line of a live display, which is drawn anew when the process goes on.
-    dprintf(to, isatty(to) ? "\r\033[2KCompiling operators: %lld done" : "Compiling operators: %lld done\n",
-            (long long)before.st_size);
+    dprintf(to, isatty(to) ? "\r\033[2KCompiling operators: %s" : "Compiling operators: %s\n", state);
     close(to);
 }
 
@@ -139,9 +196,8 @@ int main(int count, char** arguments) {
     ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
     if (length < 0 || count >= MOST) return 1;
     folder[length] = 0;
-    const char* called = strrchr(arguments[0], '/') ? strrchr(arguments[0], '/') + 1 : arguments[0];
     *strrchr(folder, '/') = 0;
-    if (!strcmp(called, "python")) {
+    if (count > 1 && ends(arguments[1], ".py")) {
         bool tuned = count < 4 || !ends(arguments[1], "asm_tuner.py") || contains(arguments[3], "@begin");
         if (tuned) {
             char fallback[] = "python3", *python = getenv("SEGNEXT_PYTHON");
@@ -160,6 +216,7 @@ int main(int count, char** arguments) {
     }
     char compiler[] = COMPILER;
     arguments[0] = compiler;
+    if (sources > 1 && output && strstr(output, "jit_utils_core")) return build_utilities(count, arguments, output);
     if (sources != 1 || !output || !ends(output, "_op.so")) {
         execv(COMPILER, arguments);
         fprintf(stderr, "%s: %s\n", COMPILER, strerror(errno));

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from segnext.backend.compile_cache import CompileCache, compile_core
-from segnext.backend.compiling import count_operators
+from segnext.backend.compile_cache import CompileCache
+from segnext.backend.compiling import compile_core, count_operators
 from segnext.backend.core import compile_processes, gather_core
 from segnext.backend.device import DEVICES, choose_device
 from segnext.backend.lazy import use
@@ -68,6 +68,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
     cache.enter(os.environ)
     # OpenMP threads that spin at every barrier cost a factor of 4 as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("gdb_path", "")  # which takes long to tell its version, and longer to trace a crash
     if log is not None:
         move_stderr(log)
     count_operators(cache.home / "compiling", screen=sys.stderr.fileno() if log is not None else None)
@@ -77,7 +78,7 @@ def start(device: str = "auto", *, announce: Callable[[str], None] | None = None
         gather_core(utilities)
     stamp = Path(utilities.cache_path) / ("core-is-ready" if world.size == 1 else "core-is-ready-with-mpi")
     if not stamp.exists():
-        compile_core(cache, stamp, announce, chosen)
+        compile_core(stamp, announce, chosen)
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # kept by NumPy; once Jittor has set flush-to-zero, working it out would print warnings
     with into_log(), cache.jittor_found(), _signals_kept():

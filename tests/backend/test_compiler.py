@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
@@ -47,6 +48,27 @@ def test_an_operator_is_the_same_to_the_bit_with_and_without_the_header(tmp_path
     with_header = compiled(command, tmp_path / "first" / "one_op.so")
     assert list(launcher.parent.glob("*/operators.h.gch"))
     assert with_header == compiled([compiler.path, *command[1:]], tmp_path / "second" / "one_op.so")
+
+
+def test_three_training_steps_are_the_same_to_the_bit_with_and_without_the_header(
+    tmp_path: Path, compiler: Compiler
+) -> None:
+    without = compiler.launcher(tmp_path)
+    assert without is not None
+    (without.parent / "operators.h").write_text("#error no header\n")
+    said = []
+    for name, arguments in (("with", []), ("without", [without])):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-m", "tests.backend.three_steps", tmp_path / name, *arguments]
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    operators = [sorted(path.name for path in (tmp_path / name / "jit").glob("*.so")) for name in ("with", "without")]
+    assert operators[0] == operators[1]
+    assert list(without.parent.glob("*/failed"))
+    losses = [float.fromhex(line) for line in said[0].splitlines()[:3]]
+    assert losses[2] < losses[0]
+    assert said[0] == said[1]
 
 
 def test_an_operator_marked_for_tuning_goes_through_jittors_tuner(tmp_path: Path, compiler: Compiler) -> None:
@@ -120,6 +142,64 @@ def test_compiled_operators_are_counted(tmp_path: Path, compiler: Compiler, monk
     for _ in range(2):
         compiled(command, tmp_path / "one_op.so")
     assert (tmp_path / "count").stat().st_size == 2
+
+
+def test_jittors_utilities_are_compiled_from_one_source_and_once(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    sources = [tmp_path / "one.cc", tmp_path / "two.cc"]
+    for number, source in enumerate(sources):
+        source.write_text(f'extern "C" int value_{number}() {{ return {number}; }}\n')
+    output = tmp_path / "jit_utils_core.so"
+    command = [launcher, *sources, "-shared", "-fPIC", "-o", output]
+    subprocess.run(command, check=True)
+    assert ctypes.CDLL(str(output)).value_1() == 1
+    before = output.stat().st_mtime_ns
+    subprocess.run(command, check=True)
+    assert output.stat().st_mtime_ns == before
+    subprocess.run([*command, "-O1"], check=True)
+    assert output.stat().st_mtime_ns > before
+
+
+def test_utilities_that_do_not_fit_into_one_source_are_compiled_as_they_are(tmp_path: Path, compiler: Compiler) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    sources = [tmp_path / "one.cc", tmp_path / "two.cc"]
+    for source in sources:
+        source.write_text("static int same;\nint *" + source.stem + " = &same;\n#define same no longer\n")
+    output = tmp_path / "jit_utils_core.so"
+    subprocess.run([launcher, *sources, "-shared", "-fPIC", "-o", output], check=True, stderr=subprocess.DEVNULL)
+    assert output.exists()
+
+
+JITTORS_LINE = (
+    "\nCompiling Operators(11/34) used: 8.2s eta: 17.1s \rCompiling Operators(12/34) used: 9.1s eta: 16.5s \r"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (JITTORS_LINE, "Compiling operators: 12 of 34, about 16 s left\n"),
+        (f"{JITTORS_LINE}\nof another graph", "Compiling operators: 8 done\n"),
+        ("", "Compiling operators: 8 done\n"),
+    ],
+)
+def test_the_screen_learns_how_many_operators_are_left(
+    tmp_path: Path, compiler: Compiler, monkeypatch: pytest.MonkeyPatch, log: str, said: str
+) -> None:
+    launcher = compiler.launcher(tmp_path)
+    assert launcher is not None
+    for variable, name, text in (("SCREEN", "screen", ""), ("LOG", "log", log), ("COMPILED", "count", "." * 7)):
+        monkeypatch.setenv(f"SEGNEXT_{variable}", str(tmp_path / name))
+        (tmp_path / name).write_text(text)
+    source, shown = tmp_path / "one.cc", tmp_path / "count.shown"
+    source.write_text('extern "C" int one() { return 1; }\n')
+    shown.touch()
+    os.utime(shown, (time.time() - 6, time.time() - 6))
+    for _ in range(2):  # at most a line every few seconds
+        subprocess.run([launcher, source, "-shared", "-fPIC", "-o", tmp_path / "one_op.so"], check=True)
+    assert (tmp_path / "screen").read_text() == said
 
 
 def test_a_child_finds_the_compiler_behind_its_parents_launcher(

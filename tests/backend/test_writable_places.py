@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import segnext
+from segnext.backend import compile_cache, compiler
 from segnext.backend.compile_cache import CompileCache
 from segnext.files import cache_home
 
@@ -67,3 +70,37 @@ def test_links_to_an_environment_that_is_gone_are_made_anew(tmp_path: Path, monk
     link.symlink_to(tmp_path / "gone")
     CompileCache.of_this_machine("cpu")
     assert (link / "__init__.py").is_file()
+
+
+def test_another_clone_in_another_folder_finds_the_same_cache(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(Path(segnext.__file__).parent, clone / "segnext", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import segnext; from segnext.backend.compile_cache import CompileCache; print(segnext.__file__)\n"
+        "cache = CompileCache.of_this_machine('cpu'); print(cache.name, cache.compiler, cache.python, cache.sources)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(clone), "HOSTNAME": "elsewhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    place, found = done.stdout.splitlines()
+    assert place.startswith(str(clone))
+    cache = CompileCache.of_this_machine("cpu")
+    assert found == f"{cache.name} {cache.compiler} {cache.python} {cache.sources}"
+
+
+def test_another_version_of_jittor_gets_a_cache_of_its_own_beside_the_former(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JITTOR_HOME", str(tmp_path))
+    before = CompileCache.of_this_machine("cpu")
+    with monkeypatch.context() as update:
+        for module in (compile_cache, compiler):
+            update.setattr(module, "JITTOR_VERSION", "9.9.9")
+        after = CompileCache.of_this_machine("cpu")
+    assert after.name != before.name
+    assert after.compiler != before.compiler
+    assert after.sources != before.sources
+    assert CompileCache.of_this_machine("cpu") == before
+    assert before.compiler.exists()
+    assert (before.sources / "jittor/__init__.py").exists()
