@@ -19,6 +19,7 @@ from segnext.files import FileLock
 
 REPOSITORY = Path(__file__).parents[2]
 LONG = 300  # lines that keep the compiler busy for a while
+WAIT = 600  # seconds; all that compiles, in other tests as well, takes turns
 VALUES = "0.0 1.0 2.0"  # of three lines
 
 
@@ -35,7 +36,7 @@ def start(folder: Path, *, lines: int = 3, limit: int = 0) -> subprocess.Popen[s
 
 
 def result(child: subprocess.Popen[str]) -> str:
-    said, complaint = child.communicate(timeout=120)
+    said, complaint = child.communicate(timeout=WAIT)
     assert child.returncode == 0, complaint
     return said.splitlines()[-1]
 
@@ -60,7 +61,7 @@ def test_an_operator_whose_compilation_was_killed_is_compiled_again(tmp_path: Pa
 
 def test_a_full_disk_is_named_and_leaves_the_cache_usable(tmp_path: Path) -> None:
     child = start(tmp_path, limit=4096)
-    _, complaint = child.communicate(timeout=120)
+    _, complaint = child.communicate(timeout=WAIT)
     assert child.returncode == 1
     assert "could not compile an operator: the disk of" in complaint
     assert "is full" in complaint
