@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 try:
     from rich.console import Console
@@ -54,6 +55,8 @@ def main(config: DoctorConfig) -> int:
         show(examination.findings)
         if examination.reports:
             console.print(class_table(examination))
+        if config.browse and examination.reports:
+            console.print(f"page: {_browse(config, examination)}", soft_wrap=True)
     console.print(verdict(counts))
     return 1 if counts[State.problem] else 0
 
@@ -72,6 +75,17 @@ def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
             workers=config.workers,
             progress=lambda split, done, total: report(done, total, split),
         )
+
+
+def _browse(config: DoctorConfig, examination: DatasetExamination) -> Path:
+    """Writes the page of the dataset and returns where."""
+    from segnext.doctor.browse import browse_page  # here, since it imports OpenCV
+
+    page = Path(config.output_dir) / f"browse_{config.dataset.name}.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{config.dataset.name} {config.dataset.root or ''}".strip()
+    page.write_text(browse_page(examination, title=title, augmentation=config.dataset), encoding="utf-8")
+    return page
 
 
 if __name__ == "__main__":

@@ -25,10 +25,8 @@ __all__ = [
     "ReportConfig",
 ]
 
-OF_TRAINING = (
-    *leaf_keys(AugmentationSettings, "dataset."),
-    *("dataset.batch_size", "dataset.pretrained", "dataset.flops_size"),
-)
+_OF_TRAINING_ALONE = ("dataset.batch_size", "dataset.pretrained", "dataset.flops_size")
+OF_TRAINING = (*leaf_keys(AugmentationSettings, "dataset."), *_OF_TRAINING_ALONE)
 OF_TESTS = tuple(leaf_keys(InferenceSettings, "dataset.test."))
 
 
@@ -81,12 +79,13 @@ class DoctorConfig:
         trial: let Jittor compile and run something
         max_images: look at so many of each split, spread evenly; null: at all
         workers: threads that read images
+        browse: leave a page to look at: classes, sizes, random and suspicious pairs, augmented images
         warm: compile ahead instead of looking around, for images and clusters
         warm_model: size of the network that is compiled for
         warm_crop: (height, width) in pixels of the images that are compiled for
     """
 
-    UNREAD: ClassVar[tuple[str, ...]] = (*OF_TRAINING, *OF_TESTS)
+    UNREAD: ClassVar[tuple[str, ...]] = (*_OF_TRAINING_ALONE, *OF_TESTS)
 
     dataset: InspectedDataset = field(default_factory=InspectedDataset)
     device: Device = Device.auto
@@ -94,6 +93,7 @@ class DoctorConfig:
     trial: bool = True
     max_images: int | None = None
     workers: int = 4
+    browse: bool = False
 
     warm: bool = False
     warm_model: str = "tiny"
@@ -105,6 +105,8 @@ class DoctorConfig:
             len(self.warm_crop) == 2 and min(self.warm_crop) >= 32, "warm_crop", self.warm_crop, "two of at least 32"
         )
         require(self.workers >= 1, "workers", self.workers, "at least 1")
+        if self.browse and self.dataset.name == "none":
+            raise ConfigError("browse=true lacks its dataset: add dataset=folder, ade, …")
         if self.max_images is not None:
             require(self.max_images >= 1, "max_images", self.max_images, "at least 1")
 

@@ -25,6 +25,15 @@ _CLIPPED_SHARE = 0.1  # of deep values
 _USED_SHARE = 0.05  # of dataset.image_range
 
 
+class SampleCounts(NamedTuple):
+    """What one sample shows: its number, (height, width), share of ignored pixels 0…1, (K,) pixels per class."""
+
+    number: int
+    size: tuple[int, int]
+    ignored: float
+    class_pixels: npt.NDArray[np.uint32]
+
+
 class BrokenSample(NamedTuple):
     """A sample that cannot be used, and why."""
 
@@ -110,6 +119,7 @@ class DatasetReport:
         ignored_pixels: pixels whose label is "ignore".
         stored_pixels: (256,) pixels of each value as stored in the files, before any reduction.
         all_ignored: names of samples without a single labelled pixel.
+        samples: what each usable sample shows.
         broken: samples that cannot be read, whose label has another size, or whose label is no index map.
         damaged: images that were decoded only in part, with the decoder's complaint.
         label_map, image_range: the settings by which labels and images were read.
@@ -128,6 +138,7 @@ class DatasetReport:
     ignored_pixels: int = 0
     stored_pixels: Int64 = field(default_factory=lambda: np.zeros(256, np.int64))
     all_ignored: list[str] = field(default_factory=list)
+    samples: list[SampleCounts] = field(default_factory=list, repr=False)
     broken: list[BrokenSample] = field(default_factory=list)
     unknown_values: list[UnknownValue] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)

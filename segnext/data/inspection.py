@@ -17,6 +17,7 @@ from segnext.data.dataset_report import (
     BrokenSample,
     DatasetReport,
     DeepImages,
+    SampleCounts,
     UnknownValue,
     all_deep,
     likely_mistakes,
@@ -90,7 +91,7 @@ def inspect_dataset(
     palettes = _Palettes()
     for index, look in zip(indices, _look_at_all(dataset, indices, workers, decode, cache), strict=True):
         report.inspected += 1
-        _add(report, unknown, dataset.name(index), palettes.compare(dataset, index, look), reduced)
+        _add(report, unknown, index, dataset.name(index), palettes.compare(dataset, index, look), reduced)
         if progress is not None:
             progress(report.inspected, len(indices))
     if cache is not None:
@@ -230,7 +231,9 @@ def _deep(pixels: npt.NDArray[Any], dataset: FileDataset, index: int) -> DeepIma
     return DeepImages(1, dataset.name(index), pixels.dtype, *bounds, pixels.size, outside)
 
 
-def _add(report: DatasetReport, unknown: dict[int, UnknownValue], name: str, look: _Look, reduced: bool) -> None:
+def _add(
+    report: DatasetReport, unknown: dict[int, UnknownValue], index: int, name: str, look: _Look, reduced: bool
+) -> None:
     if look.size is None:
         report.broken.append(BrokenSample(name, look.error))
         return
@@ -247,6 +250,8 @@ def _add(report: DatasetReport, unknown: dict[int, UnknownValue], name: str, loo
     report.class_images += pixels > 0
     ignored = int(look.stored[IGNORE_LABEL]) + (int(look.stored[0]) if reduced else 0)
     report.ignored_pixels += ignored
+    share = ignored / max(int(look.stored.sum()), 1)
+    report.samples.append(SampleCounts(index, look.size, share, pixels.astype(np.uint32)))
     if ignored == look.stored.sum():
         report.all_ignored.append(name)
     for value in np.flatnonzero(look.stored[end:IGNORE_LABEL]) + end:

@@ -23,9 +23,10 @@ _SHOWN = 3  # culprits named
 
 @dataclass
 class DatasetExamination:
-    """``reports`` of the splits that could be listed at all, by split, and what follows from them."""
+    """``reports`` and ``datasets`` of the splits that could be listed at all, by split, and what follows from them."""
 
     reports: dict[str, DatasetReport] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -49,10 +50,10 @@ def examine_dataset(
     """
     from segnext.data.inspection import inspect_dataset  # here, since OpenCV may be what is broken
 
-    result, datasets = DatasetExamination(), dict[str, "Dataset"]()
+    result = DatasetExamination()
     for split in SPLITS:
         try:
-            dataset = datasets[split] = create(split)
+            dataset = result.datasets[split] = create(split)
         except DataError as error:
             if str(error) not in (finding.text for finding in result.findings):  # the root is wrong for both
                 result.findings.append(problem(split, str(error)))
@@ -65,7 +66,7 @@ def examine_dataset(
         report = inspect_dataset(dataset, limit=limit, workers=workers, progress=step)
         result.reports[split] = report
         result.findings += _of_split(split, dataset, report)
-    result.findings += _of_both(datasets, result.reports)
+    result.findings += _of_both(result.datasets, result.reports)
     return result
 
 

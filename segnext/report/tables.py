@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from segnext.plots.charts import Point
 from segnext.report.collect import Run
+from segnext.settings import literal
 
 __all__ = [
     "COLUMNS", "Group", "cost_points", "groups", "missing", "paper_points", "print_runs", "ranked", "to_csv",
@@ -124,10 +126,11 @@ def missing(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{run.name} is {run.state} at {done}{reason}")
         elif math.isnan(run.miou_ss):
             lines.append(f"{run.name} has finished without an evaluation")
-    without = [run.name for run in runs if run.state == "finished" and math.isnan(run.miou_ms)]
+    without = [run for run in ranked(runs) if run.state == "finished" and math.isnan(run.miou_ms)]
     if without:
-        names = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
-        lines.append(f"no multi-scale evaluation of {names}: python -m runners.evaluate tta=true checkpoint=RUN_FOLDER")
+        names = f"{len(without)} runs, the first is {without[0].name}" if len(without) > 1 else without[0].name
+        given = shlex.quote(f"checkpoint={literal(str(without[0].folder.path))}")
+        lines.append(f"no multi-scale evaluation of {names}: python -m runners.evaluate tta=true {given}")
     return lines
 
 

@@ -213,11 +213,9 @@ class ProgressDisplay:
             return "  ".join(filter(None, [head, *_train_parts(event.metrics), self._time_left()]))
         if "val/mIoU" in event.metrics:
             scores = [
-                f"{n[4:]} {100 * v:.2f} %"
-                for n, v in event.metrics.items()
-                if n.startswith("val/") and n.count("/") == 1
+                f"{n[4:]} {100 * v:.2f}" for n, v in event.metrics.items() if n.startswith("val/") and n.count("/") == 1
             ]
-            return f"{head}  validation: {'  '.join(scores)}  (best {100 * self._best:.2f} % at {self._best_iteration})"
+            return f"{head}  val: {'  '.join(scores)} %  (best {100 * self._best:.2f} at {self._best_iteration})"
         return ""
 
     # What is drawn

@@ -15,7 +15,7 @@ def test_a_second_warm_up_finds_everything_compiled() -> None:
     warm_cache("tiny", (64, 64), device="cpu")
     said: list[str] = []
     warm_cache("tiny", (64, 64), device="cpu", announce=said.append)
-    assert any("validation: mIoU" in line for line in said)
+    assert any("val: mIoU" in line for line in said)
     assert not any(line.startswith("Compiling") for line in said)
 
 

@@ -33,7 +33,8 @@ def test_what_is_missing_is_said_run_by_run(runs: list[Run]) -> None:
         "3 is failed at 100 of 200 iterations: loss is not finite",
         "4 is interrupted at 0 of 200 iterations: SIGTERM",
         "5 is still running (0 of 200 iterations)",
-        "no multi-scale evaluation of 1, 2: python -m runners.evaluate tta=true checkpoint=RUN_FOLDER",
+        "no multi-scale evaluation of 2 runs, the first is 2: "
+        f"python -m runners.evaluate tta=true checkpoint={runs[0].folder.path.parent / '2'}",
     ]
 
 

@@ -46,7 +46,7 @@ def test_piped_output_has_one_line_per_record_with_scores_in_per_cent(plain: Con
     assert text(plain).splitlines() == [
         "100/400  loss 1.5  lr 6.00e-05  grad 2  33.1 images/s",
         "200/400  loss 1.5  lr 6.00e-05  grad 2  33.1 images/s  0:20 left",
-        "200/400  validation: mIoU 41.23 %  aAcc 90.00 %  (best 41.23 % at 200)",
+        "200/400  val: mIoU 41.23  aAcc 90.00 %  (best 41.23 at 200)",
     ]
 
 
@@ -55,7 +55,7 @@ def test_the_best_score_of_earlier_sessions_is_known(plain: Console) -> None:
     display.start([validation(100, 0.5)])
     display.show(validation(200, 0.4))
     display.stop()
-    assert "(best 50.00 % at 100)" in text(plain)
+    assert "(best 50.00 at 100)" in text(plain)
 
 
 def test_every_line_is_in_the_log_file_too(plain: Console, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_above_the_live_lines_stand_evaluations_and_messages_but_no_training_rec
         display.show(validation(100, 0.4123))
         logging.getLogger("segnext.tracking").info("W&B: offline")
     lines = [line for line in text(console).splitlines() if "W&B: offline" in line or "/400  " in line]
-    assert any("100/400  validation: mIoU 41.23 %" in line for line in lines)
+    assert any("100/400  val: mIoU 41.23" in line for line in lines)
     assert any("W&B: offline" in line for line in lines)
     assert not any("100/400  loss" in line for line in lines)
 
