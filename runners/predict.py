@@ -26,6 +26,7 @@ from segnext.export.video import VideoReader, is_video
 from segnext.files import strict_json, write_atomically
 from segnext.plots.overlays import label_png, overlay_with_legend, present_classes
 from segnext.progress import progress
+from segnext.screen import shown
 from segnext.weights.checkpoint import describe
 from segnext.weights.trained import load_trained
 
@@ -104,7 +105,7 @@ def _show(console: Console, images: Sequence[dict[str, Any]], *, rows: int = 20)
     for record in images[:rows]:
         largest = list(record["shares"].items())[:4]
         text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest)
-        console.print(f"{Path(record['input']).name}: {text}", no_wrap=True, overflow="ellipsis")
+        console.print(f"{shown(Path(record['input']).name)}: {text}", no_wrap=True, overflow="ellipsis")
     if len(images) > rows:
         console.print(f"… and {len(images) - rows} more, see predictions.json")
 

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-__all__ = ["lasting_screen", "open_screen"]
+__all__ = ["lasting_screen", "open_screen", "shown"]
 
 _GONE = (errno.EPIPE, errno.EIO)  # a reader like `head` that has ended, a terminal that was closed
 
@@ -26,6 +26,11 @@ def lasting_screen() -> None:
             setattr(sys, name, open_screen(number, like=stream))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def shown(name: str) -> str:
+    """A name in letters alone: control characters, and bytes that are no UTF-8, become escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def open_screen(descriptor: int, *, like: TextIO | None = None) -> TextIO:

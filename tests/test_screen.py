@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from segnext.screen import open_screen
+from segnext.screen import open_screen, shown
 
 LINES = """
 from segnext.screen import lasting_screen
@@ -26,6 +26,11 @@ def test_a_reader_that_has_ended_does_not_end_the_writer() -> None:
         print("one", file=screen)
         print("two", file=screen)
     os.close(write)
+
+
+def test_a_name_is_shown_in_letters_alone() -> None:
+    assert shown("f\u00e9e 1") == "f\u00e9e 1"
+    assert shown("caf\udce9\n\x1b[2J") == r"caf\udce9\n\x1b[2J"
 
 
 @pytest.mark.parametrize("shell", ["{} | head -1", "{} >&-", "{} >&- 2>&- <&-", "LC_ALL=C {} >/dev/null"])

@@ -17,6 +17,7 @@ from segnext.evaluation.extremes import write_extremes
 from segnext.evaluation.results import write_tables
 from segnext.models.complexity import complexity
 from segnext.models.precision import Precision
+from segnext.screen import shown
 from segnext.tracking.images import ValidationImage
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.tracker import validation_metrics
@@ -147,7 +148,7 @@ def _validate(
 
     def keep(index: int, sample: Sample, prediction: Any) -> None:
         if index < config.tracking.images:
-            samples[index] = ValidationImage(dataset.name(index), sample.image, sample.label, prediction)
+            samples[index] = ValidationImage(shown(dataset.name(index)), sample.image, sample.label, prediction)
 
     result = evaluate_distributed(
         run.communicator,

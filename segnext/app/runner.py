@@ -175,7 +175,7 @@ def _unexpected(error: Exception) -> str:
     text = str(failed_operator(error) or f"{type(error).__name__}: {first}")
     with contextlib.suppress(OSError):  # the disk may be what is full
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
         text += f" (traceback in {log})"
     return text
 

@@ -24,6 +24,7 @@ from segnext.evaluation.evaluator import EvaluationResult
 from segnext.evaluation.inference import SegmentationPredictor, evaluation_mode
 from segnext.files import read_json, strict_json, write_atomically
 from segnext.plots.overlays import label_png
+from segnext.screen import shown
 from segnext.tracking.images import ValidationImage
 
 __all__ = ["Extreme", "read_extremes", "write_extremes"]
@@ -78,7 +79,7 @@ def write_extremes(
         for best, index, miou in _chosen(result.per_image.mIoU(), count):
             name, sample = dataset.name(index), dataset.read(index)
             labels, confidence = predictor.predict_with_confidence(sample.image, name)
-            extreme = Extreme(name, miou, best, f"{len(kept):02}")
+            extreme = Extreme(shown(name), miou, best, f"{len(kept):02}")
             _store(place / extreme.stem, ValidationImage(name, sample.image, sample.label, labels), confidence, dataset)
             kept.append(asdict(extreme))
     write_atomically(place / _LIST, strict_json(kept, indent=2) + "\n")

@@ -267,7 +267,7 @@ class ProgressDisplay:
         present = list(_handlers())
         paths = {Path(h.baseFilename) for h in present if isinstance(h, logging.FileHandler)}
         if self._log_file is not None and self._log_file.absolute() not in paths:
-            file = logging.FileHandler(self._log_file, encoding="utf-8")
+            file = logging.FileHandler(self._log_file, encoding="utf-8", errors="backslashreplace")
             file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
             self._added.append(file)
         if not any(_writes_to_screen(h) for h in present):

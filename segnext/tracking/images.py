@@ -8,6 +8,7 @@ evaluation. Labels are palette PNGs holding the class numbers. Long sides are br
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from segnext.tracking.run_folder import RunFolder
 __all__ = ["StoredImage", "ValidationImage", "curves_figure", "sample_pictures", "store_images", "write_pictures"]
 
 _LONG_SIDE = 1024
+_LONGEST_NAME = 150  # characters; a file system takes 255 bytes
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +95,7 @@ def store_images(
 
 
 def _store(folder: RunFolder, image: ValidationImage, iteration: int, palette: NDArray[np.uint8]) -> StoredImage:
-    place = folder.images / quote(image.name, safe=" ")  # '/' and the like in names must not make sub-folders
+    place = folder.images / _file_name(image.name)
     place.mkdir(parents=True, exist_ok=True)
     photo, truth, prediction = place / "image.jpg", place / "truth.png", place / f"prediction_{iteration:06d}.png"
     if not photo.exists():
@@ -101,6 +103,12 @@ def _store(folder: RunFolder, image: ValidationImage, iteration: int, palette: N
         label_png(image.truth, palette).save(truth)
     label_png(image.prediction.astype(np.uint8), palette).save(prediction)
     return StoredImage(image.name, *(str(p.relative_to(folder.path)) for p in (photo, truth, prediction)))
+
+
+def _file_name(name: str) -> str:
+    """One part of a path: '/' and the like must not make sub-folders, nor long names more than a file system takes."""
+    text = quote(name, safe=" ")
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}-{zlib.crc32(text.encode()):08x}"
 
 
 def sample_pictures(
@@ -152,6 +160,6 @@ def write_pictures(folder: RunFolder, events: Sequence[Event], *, best_iteration
         for name, picture in sample_pictures(folder, events, best_iteration=best_iteration):
             if picture is not None:
                 folder.samples.mkdir(exist_ok=True)
-                picture.save(folder.samples / f"{quote(name, safe=' ')}.png", compress_level=1)
+                picture.save(folder.samples / f"{_file_name(name)}.png", compress_level=1)
     except Exception as error:
         logger.warning("cannot draw the samples in %s: %s", folder.samples, error)

@@ -283,7 +283,7 @@ class RunFolder:
             if not self.status.is_file():
                 raise
             try:
-                with self.status.open("r+", encoding="utf-8") as file:
+                with self.status.open("r+", encoding="utf-8", errors="backslashreplace") as file:
                     file.write(text)
                     file.truncate()
             except OSError as error:

@@ -54,7 +54,7 @@ def open_session(communicator: Communicator, folder: Path, members: list[Member]
     path.parent.mkdir(parents=True, exist_ok=True)
     local = {member.rank: member.pid for member in members if member.host == own.host}
     supervisor = RunSupervisor(folder, local) if communicator.is_main else None
-    with path.open("w", encoding="utf-8") as log:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as log:
         for member in members if communicator.is_main else [own]:
             print(member, file=log, flush=True)
         communicator.hang_timer.start(log)

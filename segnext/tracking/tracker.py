@@ -167,7 +167,10 @@ class Tracker:
         elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code >= 128:
             self.finish("interrupted", exit_reason=f"signal {error.code - 128}")
         else:
-            with contextlib.suppress(OSError), self.folder.log.open("a", encoding="utf-8") as log:
+            with (
+                contextlib.suppress(OSError),
+                self.folder.log.open("a", encoding="utf-8", errors="backslashreplace") as log,
+            ):
                 traceback.print_exception(error, file=log)
             self.finish("failed", error=str(error) or type(error).__name__, exit_reason=type(error).__name__)
 

@@ -164,6 +164,28 @@ def test_a_finished_run_goes_on_from_its_folder_alone_to_more_iterations(
     assert events(run, "start")[-1]["changed"] == {"schedule.iterations": [6, 7]}
 
 
+def test_any_file_name_is_trained_on_evaluated_and_recorded_without_utf_8(tmp_path: Path) -> None:
+    names = ("caf\udce9", "f\u00e9e", "[red]x", "line\nfeed", "\u5199\u771f" * 40)
+    for folder in ("images", "annotations"):
+        for split in ("train", "val"):
+            (tmp_path / "data" / folder / split).mkdir(parents=True)
+            for k, name in enumerate(names):
+                label = np.array([[k % 2, 1 - k % 2]] * 32, np.uint8).repeat(16, axis=1)
+                Image.fromarray(label).save(tmp_path / "data" / folder / split / f"{split}{name}.png")
+    (tmp_path / "data/classes.yaml").write_text("names: ['[bold]ground', ':leaf:']\n")
+    settings = [
+        text for text in QUICK if not text.startswith(("dataset=", "dataset.image_size", "dataset.t", "dataset.v"))
+    ]
+    own = ("dataset=folder", f"dataset.root={tmp_path}/data", "model.pretrained=null", f"run_folder={tmp_path}/run")
+    done = subprocess.run(
+        command(*settings, *own, "dataset.test.scale=[32,32]", "schedule.iterations=3", "tracking=none"),
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = events(tmp_path / "run", "images")
+    assert [image["name"] for image in record["images"]][:2] == ["val[red]x", r"valcaf\udce9"]
+
+
 def test_a_second_process_in_one_run_folder_is_refused(tmp_path: Path) -> None:
     folder = RunFolder.adopt(tmp_path / "run")
     folder.write_status("running")
