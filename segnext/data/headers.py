@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin
 from segnext.data.settings import ReadingSettings
 from segnext.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "Header", "explained", "open_pixels", "read_bytes", "read_header"]
+__all__ = ["IMAGE_SUFFIXES", "Header", "explained", "is_image", "open_pixels", "read_bytes", "read_header"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 _IMAGE_FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format, "TIFF", "BMP", "GIF", "PPM")
@@ -53,6 +53,18 @@ def read_header(path: str | Path, settings: ReadingSettings | None = None) -> He
     _require_file(path, "image")
     with explained("image", path, b"?"), open(path, "rb") as file:
         return open_pixels(file, "image", path, settings or ReadingSettings())[0]
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file begins like an image of a format that is read, whatever it is called."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    Image.preinit()
+    accepts = (Image.OPEN[name][1] for name in _IMAGE_FORMATS)
+    return any(accept is not None and accept(start) is True for accept in accepts)
 
 
 def open_pixels(

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.data.classes import ClassTable
-from segnext.data.headers import IMAGE_SUFFIXES
+from segnext.data.headers import IMAGE_SUFFIXES, is_image
 from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, DataError, WeightsError
 from segnext.evaluation.inference import SegmentationModel, SegmentationPredictor
 from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.models.precision import Precision
 from segnext.models.settings import ModelSettings
+from segnext.screen import shown
 from segnext.weights.trained import load_trained
 
 __all__ = ["Segmenter", "find_images", "result_names"]
@@ -148,32 +149,33 @@ def find_images(pattern: str) -> list[Path]:
     """The image files that ``pattern`` names, sorted.
 
     Args:
-        pattern: one file, whatever its suffix; a folder, of which all files with the suffix of an image are taken
-            (not those of its sub-folders) and others are named in a warning; or a glob pattern, ``**`` for any depth,
-            of which every file is taken.
+        pattern: one file, whatever its suffix; a folder, of which all files with the suffix of an image are taken,
+            not those of its sub-folders; or a glob pattern, ``**`` for any depth, of which images under other names
+            are taken as well. The files that are left out are named in a warning.
 
     Raises:
-        ConfigError: there is no such file, the folder holds no images, or the pattern matches nothing.
+        ConfigError: there is no such file, the folder holds no images, or the pattern matches none.
     """
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
-        entries = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-        found = [file for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
-        if not found:
-            raise ConfigError(f"input={pattern} holds no images: name a folder with image files, or a pattern")
-        skipped = [file.name for file in entries if file.suffix.lower() not in IMAGE_SUFFIXES]
-        if skipped:
-            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-            logger.warning("skipped, since these are no images: %s%s", ", ".join(skipped[:3]), more)
-        return found
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-    files = [match for match in matches if match.is_file()]
-    if not files:
-        what = "matches no files" if glob.has_magic(pattern) else "does not exist"
+        entries = [file for file in path.iterdir() if not file.name.startswith(".")]
+    else:
+        entries = [Path(match) for match in glob.glob(str(path), recursive=True)]
+    entries = sorted(file for file in entries if file.is_file())
+    found = [
+        file for file in entries if file.suffix.lower() in IMAGE_SUFFIXES or (not path.is_dir() and is_image(file))
+    ]
+    if not found:
+        matched = "matches no images" if glob.has_magic(pattern) else "does not exist"
+        what = "holds no images" if path.is_dir() else matched
         raise ConfigError(f"input={pattern} {what}: name an image, a folder of images, or a quoted pattern")
-    return files
+    kept = set(found)
+    if skipped := [shown(file.name) for file in entries if file not in kept]:
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        logger.warning("skipped, since these are no images: %s%s", ", ".join(skipped[:3]), more)
+    return found
 
 
 def result_names(files: Sequence[Path]) -> list[str]:

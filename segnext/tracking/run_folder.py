@@ -22,6 +22,7 @@ process at a time works in it, held by a lock on ``.lock``.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ State = Literal["running", "finished", "failed", "interrupted", "pruned"]
 
 _FRACTIONS = frozenset({"mIoU", "mAcc", "aAcc", "best_mIoU", "mIoU_ms", "boundary_mIoU"})
 _COUNTS = frozenset({"iteration", "best_iteration", "params", "macs", "flops"})
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e]")  # line ends, what terminals obey, changes of direction
 
 # Settings that say how and where a run is made, not what it computes.
 _NOT_COMPUTED = frozenset({
@@ -105,7 +108,7 @@ class RunFolder:
     @classmethod
     def create(cls, root: str | Path, name: str) -> RunFolder:
         """Makes ``root/name/<timestamp>``, which no other run has, not even one started in the same second."""
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts or _CONTROL.search(name):
             raise ConfigError(f"{name!r} cannot name a run: use letters, digits, '-' and '_'")
         parent = Path(root).absolute() / name
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -127,6 +130,8 @@ class RunFolder:
     @classmethod
     def adopt(cls, path: str | Path) -> RunFolder:
         """Takes ``path`` (a sweep's job folder, say) as the run's folder, making it where it is missing."""
+        if _CONTROL.search(str(path)):
+            raise ConfigError(f"run_folder={str(path)!r} cannot name a run: use letters, digits, '-' and '_'")
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
             return cls(Path(path).absolute())._furnished()

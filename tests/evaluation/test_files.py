@@ -25,12 +25,19 @@ def test_of_a_folder_the_files_named_like_images_are_taken_in_order(tmp_path: Pa
     assert names(find_images(str(tmp_path))) == ["a.png", "b.JPG"]
 
 
-def test_files_of_a_folder_that_are_no_images_are_named_as_skipped(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("pattern", ["", "*"])
+def test_files_that_are_no_images_are_named_as_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pattern: str
 ) -> None:
     touch(tmp_path, "a.png", "terms.pdf", "figure.eps")
-    assert names(find_images(str(tmp_path))) == ["a.png"]
+    assert names(find_images(str(tmp_path / pattern))) == ["a.png"]
     assert "skipped, since these are no images: figure.eps, terms.pdf" in caplog.text
+
+
+def test_a_pattern_takes_images_under_other_names(tmp_path: Path) -> None:
+    (tmp_path / "1.dat").write_bytes(b"\xff\xd8\xff\xe0")
+    touch(tmp_path, "2.dat")
+    assert names(find_images(str(tmp_path / "*.dat"))) == ["1.dat"]
 
 
 def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
@@ -43,7 +50,7 @@ def test_two_stars_reach_any_depth_and_folders_are_left_out(tmp_path: Path) -> N
     assert names(find_images(str(tmp_path / "**/*.png"))) == ["a.png", "b.png", "c.png"]
 
 
-@pytest.mark.parametrize(("pattern", "message"), [("*.png", "matches no files"), ("a.png", "does not exist")])
+@pytest.mark.parametrize(("pattern", "message"), [("*.png", "matches no images"), ("a.png", "does not exist")])
 def test_nothing_found_is_an_error_that_names_the_pattern(tmp_path: Path, pattern: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         find_images(str(tmp_path / pattern))

@@ -26,10 +26,13 @@ def test_starts_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> N
     assert len(set(folders)) == 16
 
 
-@pytest.mark.parametrize("name", ["", "/etc", "../up"])
-def test_a_name_that_would_leave_the_outputs_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "/etc", "../up", "a\nb", "tab\t", "\x1b[2J", "\u202egnp"])
+def test_a_name_that_would_leave_the_outputs_or_command_a_terminal_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a run"):
         RunFolder.create(tmp_path, name)
+    if not name.isprintable():
+        with pytest.raises(ConfigError, match="cannot name a run"):
+            RunFolder.adopt(tmp_path / name)
 
 
 def test_opening_a_folder_without_a_run_says_what_is_missing(tmp_path: Path) -> None:
