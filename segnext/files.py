@@ -7,12 +7,12 @@ import errno
 import fcntl
 import functools
 import json
+import logging
 import math
 import os
 import stat
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from segnext.errors import SegNeXtError, TrainingError
+from segnext.errors import ConfigError, SegNeXtError, TrainingError
 
 __all__ = [
     "FileLock", "cache_home", "link_atomically", "parse_json", "read_file", "read_json", "read_yaml",
     "remove_unfinished", "runner_command",
     "strict_json", "write_atomically",
 ]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 _UNFINISHED = ".unfinished"  # ends the names of files that are being written
 _LARGEST_TEXT = 64 << 20  # bytes of a text file that is read whole
@@ -62,8 +64,8 @@ def _writable(named: str | None, caches: str | None, user: str | None) -> Path:
     last.mkdir(mode=0o700, parents=True, exist_ok=True)
     if last.stat().st_uid != os.getuid():
         raise SegNeXtError(f"no folder for caches can be written to ({last} is another user's): set SEGNEXT_HOME")
-    tried = ", ".join(map(str, places)) or "no home"
-    warnings.warn(f"caches go to {last}, since {tried} cannot be written to: set SEGNEXT_HOME", stacklevel=3)
+    why = f"{', '.join(map(str, places))} cannot be written to" if places else "there is no home"
+    logger.warning("caches go to %s, since %s: set SEGNEXT_HOME", last, why)
     return last
 
 
@@ -223,5 +225,8 @@ class FileLock:
 
 
 def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {path.parent} ({error.strerror}): choose another place") from error

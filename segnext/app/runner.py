@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 failed; 2 wrong configuration or data, found before any wo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -45,6 +46,7 @@ __all__ = ["runner"]
 T = TypeVar("T")
 
 _CONF = Path(segnext.__file__).parents[1] / "conf"  # by its place: another package may be called conf
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR)
 _RANK_ZERO_SPEAKS_FIRST = 1.0  # seconds; mpirun ends all other ranks once one has failed
 
 
@@ -88,6 +90,8 @@ def runner(
                         if list(overrides) != list(given):
                             composed = hydra.compose(name, overrides=list(overrides))
                     config = resolve(composed, schema, overrides)
+                    if HydraConfig.get().mode is RunMode.MULTIRUN and getattr(config, "run_folder", None):
+                        raise ConfigError("run_folder is the folder of one run: with -m leave it out")
                     ranks = _ranks_to_start(name, config)
                     codes.append(
                         (launch([sys.executable, *sys.orig_argv[1:]], ranks) if ranks else function(config)) or 0
@@ -97,7 +101,7 @@ def runner(
                 except KeyboardInterrupt:
                     errors.append(_Stopped("stopped by SIGINT"))
                 except Exception as error:
-                    errors.append(SegNeXtError(_unexpected(error)))
+                    errors.append(SegNeXtError(_in_one_line(error)))
 
             try:
                 if current_world().size > 1:
@@ -111,6 +115,8 @@ def runner(
                 errors.append(error)
             except KeyboardInterrupt:
                 errors.append(_Stopped("stopped by SIGINT"))
+            except Exception as error:
+                errors.append(SegNeXtError(_in_one_line(error)))
             if finish is not None:
                 finish()
             _leave(errors, max([*codes, *(error.exit_code for error in errors)], default=0))
@@ -167,8 +173,11 @@ class _Stopped(SegNeXtError):
     exit_code = 128 + signal.SIGINT
 
 
-def _unexpected(error: Exception) -> str:
-    """One line about an error that nobody foresaw; the traceback goes to a file."""
+def _in_one_line(error: Exception) -> str:
+    """What the system refuses, with the file; of an error that nobody foresaw the first line, the rest in a file."""
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: free disk space, correct the permissions, or choose another place"
     rank = current_world().rank
     log = cache_home() / (f"traceback-rank-{rank}.log" if rank else "traceback.log")
     first = (str(error).splitlines() or [""])[0]
