@@ -11,6 +11,7 @@ from typing import Any
 
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
+from segnext.kernels.sums import add_bias
 
 __all__ = ["conv", "conv_reference"]
 
@@ -55,7 +56,8 @@ def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, paddi
         (B, K, (H + 2·padding − kh)//stride + 1, likewise W) of the same type; sums are float32, whatever it is.
     """
     if jt.flags.use_cuda:
-        return conv_reference(x, weight, bias, stride=stride, padding=padding)
+        y = conv_reference(x, weight, stride=stride, padding=padding)
+        return y if bias is None else add_bias(y, bias)
     arguments = [cast(each, "float32") for each in (x, weight, bias) if each is not None]
     return cast(_Convolution(stride, padding)(*arguments), x.dtype)
 

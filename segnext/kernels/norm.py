@@ -1,8 +1,8 @@
 """Batch, layer and group normalisation of maps (B,C,H,W), float32.
 
-On the CPU all three share two operators, one forward and one backward; where ranks average their statistics, each is
-two. Written in plain Jittor, every neighbour that a norm is fused with makes operators of its own, half of what a
-training compiles. On CUDA the plain operators are used.
+All three share two operators, one forward and one backward; where ranks average their statistics, each is two. Written
+in plain Jittor, every neighbour that a norm is fused with makes operators of its own, half of what a training compiles;
+and on CUDA their sums end in atomic additions, with other bits in every run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext.backend import Function, Var, jt
+from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = [
     "EPSILON",
@@ -32,25 +33,30 @@ EPSILON = 1e-5  # added to every variance
 
 Average = Callable[[Var], Var]
 
-_HEADER = Path(__file__).with_name("norm_cpu.h").read_text(encoding="utf-8")
+_CPU_HEADER = Path(__file__).with_name("norm_cpu.h").read_text(encoding="utf-8")
+_CUDA_HEADER = PLANES_CUDA + Path(__file__).with_name("norm_cuda.h").read_text(encoding="utf-8")
 _NORM = """
-const segnext::Norm norm{(ptrdiff_t)in0_shape0, (ptrdiff_t)in0_shape1, (ptrdiff_t)(in0_shape2 * in0_shape3),
-                         (ptrdiff_t)data["groups"], (int)data["over"], (float)data["epsilon"]};
+const segnext::Norm norm{(INDEX)in0_shape0, (INDEX)in0_shape1, (INDEX)(in0_shape2 * in0_shape3),
+                         (INDEX)data["groups"], (int)data["over"], (float)data["epsilon"]};
 """
-_STATISTICS = _NORM + "segnext::statistics(in0_p, out0_p, out1_p, norm);\n"
+# MEMORY: on CUDA, two figures of each plane, and in the backward pass two of each row.
+_STATISTICS = _NORM + "segnext::statistics(in0_p, out0_p, out1_p, MEMORY norm);\n"
 _NORMALISE = _NORM + "segnext::normalise(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, norm);\n"
 _PARAMETER_GRADIENTS = _NORM + (
-    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, norm);\n"
+    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, MEMORY norm);\n"
 )
 _FORWARD = _NORM + (
-    "segnext::statistics(in0_p, out1_p, out2_p, norm);\n"
+    "segnext::statistics(in0_p, out1_p, out2_p, MEMORY norm);\n"
     "segnext::normalise(in0_p, out1_p, out2_p, in1_p, in2_p, out0_p, norm);\n"
 )
-_BACKWARD = _NORM + (
-    "std::vector<float> means(2 * norm.rows());\n"
-    "float *plain = means.data(), *scaled = plain + norm.rows();\n"
-    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out1_p, out2_p, plain, scaled, norm);\n"
-    'if (data["fixed"]) std::fill(means.begin(), means.end(), 0.f);\n'
+_ROWS_CPU = """
+std::vector<float> means(2 * norm.rows());
+float *plain = means.data(), *scaled = plain + norm.rows();
+"""
+_ROWS_CUDA = "float *plain = out3_p + 2 * norm.planes(), *scaled = plain + norm.rows();\n"
+_BACKWARD = (
+    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out1_p, out2_p, plain, scaled, MEMORY norm);\n"
+    'if (data["fixed"]) segnext::clear(plain, 2 * norm.rows());\n'
     "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, plain, scaled, out0_p, norm);\n"
 )
 _INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
@@ -74,8 +80,6 @@ def batch_norm(x: Var, weight: Var, bias: Var, *, average: Average | None = None
     Returns:
         The normalised x; mean and biased variance (C,) over all ranks, through which no gradient flows any more.
     """
-    if jt.flags.use_cuda:
-        return batch_norm_reference(x, weight, bias, average=average)
     layout = _Layout("batch")
     if average is None:
         norm = _Norm(layout)
@@ -88,22 +92,16 @@ def batch_norm(x: Var, weight: Var, bias: Var, *, average: Average | None = None
 
 def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
     """Normalises every channel by a mean and a variance (C,) that are constants, as batch norm does in evaluation."""
-    if jt.flags.use_cuda:
-        return fixed_norm_reference(x, weight, bias, mean, variance)
     return _Normalise(_Layout("batch"))(x, weight, bias, mean, variance)
 
 
 def layer_norm(x: Var, weight: Var, bias: Var) -> Var:
     """Normalises every pixel over its channels; weight and bias are (C,)."""
-    if jt.flags.use_cuda:
-        return layer_norm_reference(x, weight, bias)
     return _Norm(_Layout("channels"))(x, weight, bias)
 
 
 def group_norm(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
     """Normalises every group of C/groups neighbouring channels of an image; weight and bias are (C,)."""
-    if jt.flags.use_cuda:
-        return group_norm_reference(x, weight, bias, groups=groups)
     return _Norm(_Layout("group", groups))(x, weight, bias)
 
 
@@ -139,7 +137,7 @@ class _Layout:
 def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
     """Mean and biased variance, both (rows,), as values without gradient: ``_Normalise`` takes care of theirs."""
     rows = [layout.rows(x)]
-    mean, variance = _code([rows, rows], [x], _STATISTICS, layout.data)
+    mean, variance = _code([rows, rows], [x], _STATISTICS, layout.data, memory=2 * _planes(x))
     return mean, variance
 
 
@@ -157,7 +155,7 @@ class _Norm(Function):
 
     def execute(self, x: Var, weight: Var, bias: Var) -> Var:
         rows = [self.layout.rows(x)]
-        y, mean, variance = _code([x.shape, rows, rows], [x, weight, bias], _FORWARD, self.layout.data)
+        y, mean, variance = _code([x.shape, rows, rows], [x, weight, bias], _FORWARD, self.layout.data, memory=2 * _planes(x))
         self.saved = x, weight, mean, variance
         return y
 
@@ -183,7 +181,7 @@ class _Normalise(Function):
             return *_backward(dy, *self.saved, self.layout, fixed=True), None, None
         inputs = [x, dy, mean, variance, weight]
         shapes = [weight.shape, weight.shape, mean.shape, mean.shape]
-        dweight, dbias, *means = _code(shapes, inputs, _PARAMETER_GRADIENTS, self.layout.data)
+        dweight, dbias, *means = _code(shapes, inputs, _PARAMETER_GRADIENTS, self.layout.data, memory=2 * _planes(x))
         means = [self.average(each) for each in means]
         (dx,) = _code([x.shape], [*inputs, *means], _INPUT_GRADIENT, self.layout.data)
         return dx, dweight, dbias, None, None
@@ -193,12 +191,28 @@ def _backward(
     dy: Var, x: Var, weight: Var, mean: Var, variance: Var, layout: _Layout, *, fixed: bool
 ) -> tuple[Var, Var, Var]:
     shapes, inputs = [x.shape, weight.shape, weight.shape], [x, dy, mean, variance, weight]
-    dx, dweight, dbias = _code(shapes, inputs, _BACKWARD, layout.data | {"fixed": float(fixed)})
+    source = _NORM + (_ROWS_CUDA if jt.flags.use_cuda else _ROWS_CPU) + _BACKWARD
+    memory = 2 * (_planes(x) + layout.rows(x))
+    dx, dweight, dbias = _code(shapes, inputs, source, layout.data | {"fixed": float(fixed)}, memory=memory)
     return dx, dweight, dbias
 
 
-def _code(shapes: list[Any], inputs: list[Var], source: str, data: dict[str, float]) -> list[Var]:
-    return list(jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=_HEADER, cpu_src=source, data=data))
+def _planes(x: Var) -> int:
+    return int(x.shape[0] * x.shape[1])
+
+
+def _code(
+    shapes: list[Any], inputs: list[Var], source: str, data: dict[str, float], *, memory: int = 0
+) -> list[Var]:
+    """An operator of arrays of these shapes; on CUDA it is given ``memory`` figures to work with."""
+    results = len(shapes)
+    if not jt.flags.use_cuda:
+        source = source.replace("MEMORY", "").replace("INDEX", "ptrdiff_t")
+        return list(jt.code(shapes, ["float32"] * results, inputs, cpu_header=_CPU_HEADER, cpu_src=source, data=data))
+    source = source.replace("MEMORY", f"out{results}_p,").replace("INDEX", "int")
+    shapes = [*shapes, [memory]] if memory else shapes
+    dtypes = ["float32"] * len(shapes)
+    return list(jt.code(shapes, dtypes, inputs, cuda_header=_CUDA_HEADER, cuda_src=source, data=data))[:results]
 
 
 def batch_norm_reference(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:

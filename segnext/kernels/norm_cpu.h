@@ -54,6 +54,8 @@ void pieces(const Norm& s, const F& f) {
         f(i / each, i % each * PIECE, std::min(PIECE, s.pixels - i % each * PIECE));
 }
 
+inline void clear(float* values, ptrdiff_t count) { std::fill_n(values, count, 0.f); }
+
 inline void statistics(const float* x, float* mean, float* variance, const Norm& s) {
     const double share = 1. / s.count();
     if (s.over == CHANNELS) {

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from segnext.backend import Function, Var, jt
+from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = ["add_scaled", "add_scaled_reference"]
 
-_HEADER = Path(__file__).with_name("residual_cpu.h").read_text(encoding="utf-8")
+_CPU_HEADER = Path(__file__).with_name("residual_cpu.h").read_text(encoding="utf-8")
+_CUDA_HEADER = PLANES_CUDA + Path(__file__).with_name("residual_cuda.h").read_text(encoding="utf-8")
 _SHAPE = """
-const segnext::Residual shape{(ptrdiff_t)in0_shape0, (ptrdiff_t)in0_shape1, (ptrdiff_t)(in0_shape2 * in0_shape3)};
-const float* keep = in3_p + (ptrdiff_t)data["row"] * in3_shape1;
+const segnext::Residual shape{(int)in0_shape0, (int)in0_shape1, (int)(in0_shape2 * in0_shape3)};
+const float* keep = in3_p + (int64)data["row"] * in3_shape1;
 """
+# SUMS: on CUDA, a figure of each plane.
 _FORWARD = _SHAPE + "segnext::add_scaled(in0_p, in1_p, in2_p, keep, out0_p, shape);\n"
-_GRADIENT = _SHAPE + "segnext::add_scaled_gradient(in0_p, in1_p, in2_p, keep, out0_p, out1_p, shape);\n"
+_GRADIENT = _SHAPE + "segnext::add_scaled_gradient(in0_p, in1_p, in2_p, keep, out0_p, out1_p, SUMS shape);\n"
 
 
 def add_scaled(x: Var, branch: Var, scale: Var, keep: Var, *, row: int) -> Var:
@@ -29,8 +33,6 @@ def add_scaled(x: Var, branch: Var, scale: Var, keep: Var, *, row: int) -> Var:
     Returns:
         (B,C,H,W) float32.
     """
-    if jt.flags.use_cuda:
-        return add_scaled_reference(x, branch, scale, keep, row=row)
     return _AddScaled(row)(x, branch, scale, keep)
 
 
@@ -46,11 +48,17 @@ class _AddScaled(Function):
 
     def execute(self, x: Var, branch: Var, scale: Var, keep: Var) -> Var:
         self.saved = branch, scale, keep
-        return jt.code(x.shape, x.dtype, [x, branch, scale, keep], cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data)
+        return self._code([x.shape], [x, branch, scale, keep], _FORWARD)[0]
 
     def grad(self, dy: Var) -> tuple[Var, Var, Var, None]:
         branch, scale, keep = self.saved
-        shapes, dtypes = [branch.shape, scale.shape], ["float32"] * 2
-        inputs = [dy, branch, scale, keep]
-        dbranch, dscale = jt.code(shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src=_GRADIENT, data=self.data)
+        sums = [[branch.shape[0] * branch.shape[1]]] if jt.flags.use_cuda else []
+        dbranch, dscale, *_ = self._code([branch.shape, scale.shape, *sums], [dy, branch, scale, keep], _GRADIENT)
         return dy, dbranch, dscale, None
+
+    def _code(self, shapes: list[Sequence[int]], inputs: list[Var], source: str) -> list[Var]:
+        if jt.flags.use_cuda:
+            code = {"cuda_header": _CUDA_HEADER, "cuda_src": source.replace("SUMS", "out2_p,")}
+        else:
+            code = {"cpu_header": _CPU_HEADER, "cpu_src": source.replace("SUMS", "")}
+        return list(jt.code(shapes, ["float32"] * len(shapes), inputs, data=self.data, **code))

@@ -111,7 +111,7 @@ def test_the_depthwise_kernels_compile_and_stay_in_registers(nvcc: Path, tmp_pat
 def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     """Header, source, and the inputs and outputs, each as a type and a number of dimensions, of CUDA operators."""
     from segnext.kernels import adamw as adamw_kernel
-    from segnext.kernels import cross_entropy, depthwise, resize
+    from segnext.kernels import cross_entropy, depthwise, norm, residual, resize, sums
 
     correlate = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
     gradient = resize._GRADIENT.replace("RESULTS", "out1_p, out0_p")
@@ -124,6 +124,22 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         header = resize._CUDA_HEADER
         found[f"resize {kind}"] = (header, resize._FORWARD, [f"{kind} 4"], [f"{kind} 4"])
         found[f"resize {kind}, gradient"] = (header, gradient, [f"{kind} 4"], [f"{kind} 4", f4])
+    f1 = "float32 1"
+    for name, source, inputs, outputs in (
+        ("statistics", norm._STATISTICS, [f4], [f1] * 3),
+        ("values", norm._NORMALISE, [f4, *[f1] * 4], [f4]),
+        ("parameters", norm._PARAMETER_GRADIENTS, [f4, f4, *[f1] * 3], [f1] * 5),
+        ("input", norm._INPUT_GRADIENT, [f4, f4, *[f1] * 5], [f4]),
+    ):
+        code = source.replace("INDEX", "int").replace("MEMORY", f"out{len(outputs) - 1}_p,")
+        found[f"norm, {name}"] = (norm._CUDA_HEADER, code, inputs, outputs)
+    inputs = [f4, f4, f1, "float32 2"]
+    found["residual"] = (residual._CUDA_HEADER, residual._FORWARD, inputs, [f4])
+    code = residual._GRADIENT.replace("SUMS", "out2_p,")
+    found["residual, gradient"] = (residual._CUDA_HEADER, code, inputs, [f4, f1, f1])
+    for kind in resize._CUDA_TYPES:
+        found[f"sum of channels, {kind}"] = (sums.PLANES_CUDA, sums._CHANNELS, [f"{kind} 4"], [f"{kind} 1", f1])
+    found["mean"] = (sums.PLANES_CUDA, sums._ALL.replace("TERM", "Values<float>"), [f4], [f1, f1])
     header = cross_entropy._CUDA_HEADER
     found["loss"] = (header, cross_entropy._FORWARD, [f4, "int32 3"], losses)
     found["loss, gradient"] = (header, slopes, [f4, "int32 3", *losses], [f4, "float32 3"])

@@ -14,10 +14,16 @@ from pathlib import Path
 import pytest
 
 from segnext.backend.cuda.toolkit import installed_toolkits
-from segnext.kernels import adamw, depthwise, resize
+from segnext.kernels import adamw, depthwise, norm, residual, resize
 from tests.backend.cuda.machine import HERE, translate
 
-KERNELS = {"depthwise": depthwise._CUDA_HEADER, "resize": resize._CUDA_HEADER, "adamw": adamw._HEADER}
+KERNELS = {
+    "adamw": adamw._HEADER,
+    "depthwise": depthwise._CUDA_HEADER,
+    "norm": norm._CUDA_HEADER,
+    "residual": residual._CUDA_HEADER,
+    "resize": resize._CUDA_HEADER,
+}
 SANITIZERS = {"races": "thread", "memory": "address,undefined"}
 FOUND = 66  # the exit code of ThreadSanitizer where it has reported something
 
@@ -61,7 +67,8 @@ def test_the_kernels_are_right_and_sanitizers_report_nothing(build: Build, kerne
     assert not done.stderr
 
 
-def test_a_barrier_less_is_reported_as_a_race(build: Build) -> None:
-    done = run(build("depthwise", SANITIZERS["races"]), CUDA_MACHINE_NO_BARRIER="1")
+@pytest.mark.parametrize("kernel", ["depthwise", "norm"])
+def test_a_barrier_less_is_reported_as_a_race(build: Build, kernel: str) -> None:
+    done = run(build(kernel, SANITIZERS["races"]), CUDA_MACHINE_NO_BARRIER="1")
     assert done.returncode == FOUND
     assert "data race" in done.stderr

@@ -62,6 +62,14 @@ def test_a_steady_step_takes_no_new_memory_and_searches_no_algorithm(recordings:
     assert not [call for call in recordings["step 4"].libraries if "search" in call]
 
 
+def test_no_operator_of_a_step_adds_atomically(machine: Machine, recordings: dict[str, Recording]) -> None:
+    # Sums in the order that threads happen to come in would differ from run to run.
+    sources = machine.sources()
+    names = {launch.name.rpartition(" ")[0] for launch in recordings["step 4"].launches}
+    assert names <= sources.keys()
+    assert not [name for name in names if re.search(r"\batomic\w*\(|cuda_atomic_\w+\(", sources[name])]
+
+
 def test_an_operator_on_the_host_is_seen(recordings: dict[str, Recording]) -> None:
     assert ("device to host", "blocking") in blocking(recordings["host operator"])
 

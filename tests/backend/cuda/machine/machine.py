@@ -96,6 +96,11 @@ class Machine:
         """Names of what Jittor has compiled so far."""
         return [path.name for path in self._caches(pattern)]
 
+    def sources(self) -> dict[str, str]:
+        """Of every operator that was compiled, by the name that its launches are recorded under."""
+        end = "_op.checked.cc"
+        return {path.name.removesuffix(end)[:100]: path.read_text() for path in self._caches(f"*{end}")}
+
     def _caches(self, pattern: str) -> Iterator[Path]:
         """What lies anywhere in Jittor's compile cache."""
         return (self.folder / "segnext/.cache").rglob(pattern)
