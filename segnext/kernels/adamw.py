@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from segnext.backend import Var, jt
 
 __all__ = ["Moved", "adamw_reference", "adamw_step"]
@@ -26,7 +24,7 @@ const float eps = data["eps"], unbias = data["unbias"];
 const segnext::AdamW steps[] = {{{_STEPS}
 }};
 const size_t counts[] = {{{", ".join(f"(size_t)in{4 * i}->num" for i in range(TOGETHER))}}};
-for (int i = 0; i < {TOGETHER}; i++) segnext::launch(steps[i], counts[i]);
+segnext::launch(steps, counts);
 """
 
 
@@ -68,13 +66,12 @@ def adamw_step(
     for number, one in enumerate(moved):
         of_rank[one.parameter.ndim].append(number)
     result: dict[int, tuple[Var, Var, Var]] = {}
-    for rank, numbers in of_rank.items():
+    for numbers in of_rank.values():
         for first in range(0, len(numbers), TOGETHER):
             own = numbers[first : first + TOGETHER]
             chunk = [moved[number] for number in own]
             if len(chunk) < TOGETHER:
-                nothing = jt.array(np.zeros((1,) * rank, np.float32))
-                chunk += [Moved(nothing, nothing, nothing, nothing, 0.0, 0.0)] * (TOGETHER - len(chunk))
+                chunk += [min(chunk, key=lambda one: one.parameter.numel())] * (TOGETHER - len(chunk))  # to no effect
             values = _step(chunk, steps=steps, betas=betas, eps=eps)
             result.update(zip(own, zip(values[::3], values[1::3], values[2::3], strict=True), strict=False))
     return [result[number] for number in range(len(moved))]

@@ -155,7 +155,9 @@ class _Norm(Function):
 
     def execute(self, x: Var, weight: Var, bias: Var) -> Var:
         rows = [self.layout.rows(x)]
-        y, mean, variance = _code([x.shape, rows, rows], [x, weight, bias], _FORWARD, self.layout.data, memory=2 * _planes(x))
+        y, mean, variance = _code(
+            [x.shape, rows, rows], [x, weight, bias], _FORWARD, self.layout.data, memory=2 * _planes(x)
+        )
         self.saved = x, weight, mean, variance
         return y
 
@@ -201,9 +203,7 @@ def _planes(x: Var) -> int:
     return int(x.shape[0] * x.shape[1])
 
 
-def _code(
-    shapes: list[Any], inputs: list[Var], source: str, data: dict[str, float], *, memory: int = 0
-) -> list[Var]:
+def _code(shapes: list[Any], inputs: list[Var], source: str, data: dict[str, float], *, memory: int = 0) -> list[Var]:
     """An operator of arrays of these shapes; on CUDA it is given ``memory`` figures to work with."""
     results = len(shapes)
     if not jt.flags.use_cuda:

@@ -8,9 +8,14 @@ int main() {
     for (float& value : second) value *= value;
     std::vector<float> new_parameter(count), new_first(count), new_second(count);
     const float beta1 = 0.9f, rest1 = 0.1f, beta2 = 0.999f, rest2 = 0.001f, eps = 1e-8f, kept = 0.99f, rate = 0.1f, unbias = 2;
-    segnext::launch(segnext::AdamW{parameter.data(), gradient.data(), first.data(), second.data(), new_parameter.data(),
-                                   new_first.data(), new_second.data(), beta1, rest1, beta2, rest2, eps, kept, rate, unbias},
-                    count);
+    const auto step = [&](size_t from) {
+        return segnext::AdamW{parameter.data() + from, gradient.data() + from, first.data() + from, second.data() + from,
+                              new_parameter.data() + from, new_first.data() + from, new_second.data() + from, beta1, rest1,
+                              beta2, rest2, eps, kept, rate, unbias};
+    };
+    const segnext::AdamW steps[] = {step(0), step(900)};
+    const size_t counts[] = {900, 100};
+    segnext::launch(steps, counts);
     std::vector<double> parameters(count), firsts(count), seconds(count);
     for (size_t i = 0; i < count; i++) {
         const double g = gradient[i];
