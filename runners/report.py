@@ -93,7 +93,7 @@ def _per_image(path: str) -> Path:
 
 def overrides(arguments: Sequence[str]) -> list[str]:
     """Turns 'FOLDER …' and 'compare A B …' into Hydra's spelling; the rest stays as it is."""
-    words = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    words = [word for word in arguments if not word.startswith("-") and ("=" not in word or Path(word).exists())]
     rest = [word for word in arguments if word not in words]
     if words[:1] == ["compare"]:
         return [f"compare=[{','.join(map(literal, words[1:]))}]", *rest] if words[1:] else ["compare=['']", *rest]

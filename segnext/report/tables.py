@@ -8,6 +8,7 @@ import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -121,7 +122,9 @@ def missing(runs: Sequence[Run]) -> list[str]:
         if run.state == "running":
             lines.append(f"{run.name} is still running ({done})")
         elif run.state == "lost":
-            lines.append(f"{run.name} was killed at {done}; resume it")
+            lines.append(f"{run.name} was killed at {done}; {_resume(run)}")
+        elif run.state == "interrupted":
+            lines.append(f"{run.name} is interrupted at {done}{reason}; {_resume(run)}")
         elif run.state != "finished":
             lines.append(f"{run.name} is {run.state} at {done}{reason}")
         elif math.isnan(run.miou_ss):
@@ -129,9 +132,21 @@ def missing(runs: Sequence[Run]) -> list[str]:
     without = [run for run in ranked(runs) if run.state == "finished" and math.isnan(run.miou_ms)]
     if without:
         names = f"{len(without)} runs, the first is {without[0].name}" if len(without) > 1 else without[0].name
-        given = shlex.quote(f"checkpoint={literal(str(without[0].folder.path))}")
-        lines.append(f"no multi-scale evaluation of {names}: python -m runners.evaluate tta=true {given}")
+        lines.append(f"no multi-scale evaluation of {names}: {_evaluate(without[0])}")
     return lines
+
+
+def _resume(run: Run) -> str:
+    setting = shlex.quote(f"resume={literal(str(run.folder.path))}")
+    return f"it goes on by: python -m runners.train {setting}"
+
+
+def _evaluate(run: Run) -> str:
+    """The command whose results lie where the report looks for them."""
+    root = [run.folder.path, *run.folder.path.parents][len(Path(run.name).parts)]
+    settings = {"checkpoint": run.folder.path, "output_dir": root}
+    given = (shlex.quote(f"{key}={literal(str(path))}") for key, path in settings.items())
+    return f"python -m runners.evaluate tta=true {' '.join(given)}"
 
 
 def to_csv(runs: Sequence[Run]) -> str:

@@ -28,13 +28,14 @@ def test_seeds_of_finished_runs_give_mean_and_standard_deviation(runs: list[Run]
     assert small.spread("miou_ms")[2] == 0
 
 
-def test_what_is_missing_is_said_run_by_run(runs: list[Run]) -> None:
+def test_what_is_missing_is_said_run_by_run_with_the_command_that_brings_it(runs: list[Run]) -> None:
+    sweep = runs[0].folder.path.parent
     assert missing(runs) == [
         "3 is failed at 100 of 200 iterations: loss is not finite",
-        "4 is interrupted at 0 of 200 iterations: SIGTERM",
+        f"4 is interrupted at 0 of 200 iterations: SIGTERM; it goes on by: python -m runners.train resume={sweep}/4",
         "5 is still running (0 of 200 iterations)",
         "no multi-scale evaluation of 2 runs, the first is 2: "
-        f"python -m runners.evaluate tta=true checkpoint={runs[0].folder.path.parent / '2'}",
+        f"python -m runners.evaluate tta=true checkpoint={sweep}/2 output_dir={sweep}",
     ]
 
 
