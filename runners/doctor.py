@@ -11,6 +11,7 @@ try:
 
     from segnext.app.runner import runner
     from segnext.app.schema import DoctorConfig
+    from segnext.backend.logs import decoders_into_log
     from segnext.doctor import Finding, State, problem
     from segnext.doctor.dataset import DatasetExamination, examine_dataset
     from segnext.doctor.examination import examine_machine
@@ -68,7 +69,7 @@ def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
     except ImportError as error:
         cure = "pip install opencv-python-headless, and no other OpenCV beside it"
         return DatasetExamination(findings=[problem("images", str(error), cure)])
-    with progress(console, "listing files") as report:
+    with decoders_into_log(), progress(console, "listing files") as report:
         return examine_dataset(
             lambda split: create_dataset(config.dataset, split=split),
             limit=config.max_images,
@@ -84,7 +85,8 @@ def _browse(config: DoctorConfig, examination: DatasetExamination) -> Path:
     page = Path(config.output_dir) / f"browse_{config.dataset.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     title = f"{config.dataset.name} {config.dataset.root or ''}".strip()
-    page.write_text(browse_page(examination, title=title, augmentation=config.dataset), encoding="utf-8")
+    html = browse_page(examination, title=title, augmentation=config.dataset)
+    page.write_text(html, encoding="utf-8", errors="backslashreplace")
     return page
 
 

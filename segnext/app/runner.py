@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +71,7 @@ def runner(
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
         def main() -> None:
             lasting_screen()
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # ours name the file
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
             register(name)
             register_help(schema)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from segnext.app.resolution import to_dict
 from segnext.app.schema import TrainConfig
+from segnext.backend.logs import decoders_into_log
 from segnext.data.classes import ClassTable, known_classes
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
@@ -30,7 +31,7 @@ __all__ = ["check_files", "job_settings", "new_run_folder", "open_tracker", "run
 
 def check_files(training_set: Dataset, validation_set: Dataset, console: Console, *, workers: int = 4) -> None:
     """Looks at all labels before any work; warns of what is suspicious. Raises DataError where files are unusable."""
-    with progress(console, "checking labels") as report:
+    with decoders_into_log(), progress(console, "checking labels") as report:
 
         def tell(split: str, done: int, total: int) -> None:
             report(done, total, f"checking the files of {split}")

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from segnext.files import cache_home
 from segnext.screen import open_screen
 
-__all__ = ["default_log", "into_log", "log_path", "log_to", "move_stderr"]
+__all__ = ["decoders_into_log", "default_log", "into_log", "log_path", "log_to", "move_stderr"]
 
 _moved_to: Path | None = None
 
@@ -74,6 +75,34 @@ def into_log() -> Iterator[None]:
         for number, kept in enumerate(before, start=1):
             os.dup2(kept, number)
             os.close(kept)
+
+
+@contextlib.contextmanager
+def decoders_into_log() -> Iterator[None]:
+    """Sends to the log what libraries print to descriptor 2 of a file without naming it; ``sys.stderr`` stays."""
+    if _moved_to is not None:
+        yield
+        return
+    sys.stderr.flush()
+    before, screen = os.dup(2), sys.stderr
+    log = _open(log_path())
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stderr = open_screen(before) if _is_on(screen, 2) else screen
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = screen
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _is_on(stream: TextIO, descriptor: int) -> bool:
+    try:
+        return stream.fileno() == descriptor
+    except (OSError, ValueError):  # a stream in memory
+        return False
 
 
 def _open(path: Path) -> int:

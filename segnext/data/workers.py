@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
 import weakref
 from collections import deque
 from types import TracebackType
@@ -78,6 +79,7 @@ def work_until_the_end(
     """Works until the task pipe ends or the parent process is another than ``parent``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     cv2.setNumThreads(0)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # ours name the file
     job: Job = pickle.loads(pickled_job)
     notes: list[str] = []
     logger = logging.getLogger("segnext")
