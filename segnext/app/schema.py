@@ -214,9 +214,7 @@ class PredictConfig(CommonConfig):
     """
 
     UNREAD = (
-        *all_but(
-            "dataset", DatasetSettings, "name", "root", "classes", "test", "exif", "image_range", "max_megapixels"
-        ),
+        *all_but("dataset", DatasetSettings, "name", "root", "classes", "test", "image_range", "max_megapixels"),
         *_OF_TRAINED_MODELS,
         "workers",
     )
@@ -321,6 +319,7 @@ class ExportConfig(ExportSettings):
     UNREAD: ClassVar[tuple[str, ...]] = (
         *OF_TRAINING,
         *_OF_TRAINED_MODELS,
+        *("dataset.train_images", "dataset.split_files.train", "dataset.split_files.test"),
         "dataset.test.tta",
         "dataset.test.ratios",
         "dataset.test.flip",

@@ -54,6 +54,11 @@ def test_the_recipe_follows_from_the_dataset(dataset: str, crop: list[int], batc
     assert config.model.pretrained == "auto"
 
 
+def test_the_pretrained_backbone_is_the_datasets_unless_it_is_named() -> None:
+    assert train_config("dataset.pretrained=of_data").model.pretrained == "of_data"
+    assert train_config("dataset.pretrained=of_data", "model.pretrained=own").model.pretrained == "own"
+
+
 def test_published_figures_follow_from_model_and_dataset() -> None:
     config = train_config("model=small", "dataset=cityscapes")
     results = published(config.model.name, config.dataset.name)
