@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from segnext.app.ranks import assemble
+from segnext.app.repeats import evaluate_repeatedly
 from segnext.app.runner import runner
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import EvaluateConfig
 from segnext.data.creation import create_dataset
-from segnext.data.datasets import Dataset, Sample
-from segnext.distributed.communicator import Communicator
-from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
 from segnext.evaluation.extremes import write_extremes
 from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.evaluation.results import metrics_of, print_scores, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
 from segnext.models.published import published
-from segnext.progress import progress
 from segnext.tracking.run_supervisor import open_session
-from segnext.training.interrupt import StopSignals
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.trained import load_trained
 
@@ -46,7 +40,7 @@ def main(config: EvaluateConfig) -> None:
         writer = (
             SubmissionWriter(config.dataset.name, folder.path / "submission") if config.evaluation.submission else None
         )
-        results = _evaluate_repeatedly(config, communicator, model, dataset, writer, console, stops)
+        results = evaluate_repeatedly(config, communicator, model, dataset, writer, console, stops)
         if not communicator.is_main:
             return
         metrics = metrics_of(results) | {
@@ -78,49 +72,6 @@ def _checked(config: EvaluateConfig, num_classes: int) -> Callable[[], tuple[Any
         return lambda: (exported, exported.info)
     trained = load_trained(config.checkpoint, settings=config.model, num_classes=num_classes)
     return lambda: (trained.build(precision=config.precision, seed=config.seed), trained.info)
-
-
-def _evaluate_repeatedly(
-    config: EvaluateConfig,
-    communicator: Communicator,
-    model: Any,
-    dataset: Dataset,
-    writer: SubmissionWriter | None,
-    console: Console,
-    stops: StopSignals,
-) -> list[EvaluationResult]:
-    """One result per draw of other random bases; the first goes into the submission."""
-    options = config.evaluation
-    images = options.count(len(dataset))
-
-    def one(repeat: int) -> EvaluationResult:
-        title = "evaluating" if options.repeats == 1 else f"repeat {repeat + 1} of {options.repeats}"
-
-        def keep(index: int, _: Sample, labels: NDArray[np.int32]) -> None:
-            if writer is not None and repeat == 0:
-                writer.add(dataset.name(index), labels)
-            stops.raise_if_received("before the evaluation was complete: nothing is recorded")
-
-        with progress(console, title, images) as report:
-            return evaluate_distributed(
-                communicator,
-                model,
-                dataset,
-                settings=config.dataset.test,
-                count=images,
-                seed=config.seed,
-                repeat=repeat,
-                workers=config.workers,
-                boundary=options.boundary,
-                progress=report,
-                on_prediction=keep,
-            )
-
-    results = [one(repeat) for repeat in range(options.repeats)]
-    if writer is not None:
-        for written in communicator.all_gather(writer.written):
-            writer.include(written)
-    return results
 
 
 if __name__ == "__main__":

@@ -150,12 +150,14 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = importlib.import_module("runners.report")
     monkeypatch.setattr(runner, "publish_dashboard", lambda entity, project: "address")
     monkeypatch.setattr(runner, "to_html", lambda *args, **kwargs: "")
+    monkeypatch.setattr(runner, "serving", MagicMock())
     sweep = make_sweep(tmp_path / "sweep")
     counts = Counts(*np.ones((3, 2), np.int64))
     PerImageCounts.stack(["a", "b"], [counts, counts], num_classes=2).save(sweep / "per_image.npz")
     with everything_is_read("report", monkeypatch) as report:
         report(f"path={sweep}", f"output={tmp_path / 'page'}")
         report("dashboard=me/project")
+        report(f"path={sweep}", "live=true")
         report(f"compare=[{sweep},{sweep}]")
 
 
@@ -185,7 +187,7 @@ def test_doctor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "warm_cache", lambda *args, **settings: None)
     with everything_is_read("doctor", monkeypatch) as doctor:
         doctor("warm=true")
-        doctor(*DRAWN)
+        doctor(*DRAWN, "browse=true", "dataset.crop=[32,32]")
         for split_files in (False, True):
             doctor(*of_folder(folder, split_files=split_files))
 
