@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -15,9 +16,10 @@ def messages_listed() -> list[str]:
     return [row for row in rows if row != "message"]
 
 
+@functools.cache
 def texts_in_the_code() -> str:
     found: list[str] = []
-    for file in (*(REPOSITORY / "segnext/data").glob("*.py"), REPOSITORY / "segnext/evaluation/predictor.py"):
+    for file in (*(REPOSITORY / "segnext").rglob("*.py"), *(REPOSITORY / "runners").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
