@@ -10,6 +10,7 @@ Without SWEEP, the folder of a finished search, one of twelve short trials on dr
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -42,8 +43,10 @@ pre {{ margin: 0; padding: 18px 22px; display: inline-block;
 {stylesheet}</style><pre>{code}</pre>"""
 
 
-def run(verb: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", f"runners.{verb}", *arguments], cwd=ROOT, check=True)
+def run(verb: str, *arguments: str, place: Path = ROOT) -> None:
+    """Runs a verb in the folder ``place``, from which the paths in its pages are told."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", f"runners.{verb}", *arguments], cwd=place, env=environment, check=True)
 
 
 def save(png: Path, name: str) -> None:
@@ -99,9 +102,9 @@ def main() -> None:
         if sys.argv[1:]:
             sweep = Path(sys.argv[1])
         else:
-            run("train", *SEARCH.split(), f"output_dir={scratch}")
-            sweep = next((scratch / "sweeps").iterdir())
-        run("report", str(sweep), f"output={scratch / 'report'}")
+            run("train", *SEARCH.split(), f"output_dir={scratch / 'outputs'}")
+            sweep = next((scratch / "outputs" / "sweeps").iterdir())
+        run("report", str(sweep), f"output={scratch / 'report'}", place=sweep.absolute().parents[2])
         page = scratch / "report" / "index.html"
         picture_page(page, "report.png", width=1280, height=1560, scratch=scratch)
         picture_page(page, "report_narrow.png", width=400, height=1560, scratch=scratch)

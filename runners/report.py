@@ -20,8 +20,8 @@ from segnext.report.live import serving
 from segnext.report.page import to_html
 from segnext.report.tables import cost_points, paper_points, print_runs, to_csv
 from segnext.settings import literal
+from segnext.tracking.dashboard import publish_dashboard
 from segnext.tracking.run_folder import RunFolder
-from segnext.tracking.wandb_sink import publish_dashboard
 
 
 @runner("report", ReportConfig)

@@ -19,6 +19,7 @@ from segnext.distributed.communicator import Communicator
 from segnext.errors import DataError
 from segnext.progress import progress
 from segnext.tracking.console import ProgressDisplay
+from segnext.tracking.dashboard import GROUP_KEY
 from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.settings import WandbMode
@@ -128,7 +129,8 @@ def _sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[
                 tags=tracking.tags,
                 labels=choices,
                 notes=tracking.notes,
-                config=to_dict(config),
+                config=to_dict(config) | {GROUP_KEY: f"{config.model.name}_{config.dataset.name}"},
+                artifact=tracking.artifact,
                 class_names=classes.names,
                 git_revision=git_revision(),
             )

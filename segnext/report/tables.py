@@ -137,7 +137,7 @@ def missing(runs: Sequence[Run]) -> list[str]:
 
 
 def _resume(run: Run) -> str:
-    setting = shlex.quote(f"resume={literal(str(run.folder.path))}")
+    setting = shlex.quote(f"resume={literal(_from_here(run.folder.path))}")
     return f"it goes on by: python -m runners.train {setting}"
 
 
@@ -145,8 +145,13 @@ def _evaluate(run: Run) -> str:
     """The command whose results lie where the report looks for them."""
     root = [run.folder.path, *run.folder.path.parents][len(Path(run.name).parts)]
     settings = {"checkpoint": run.folder.path, "output_dir": root}
-    given = (shlex.quote(f"{key}={literal(str(path))}") for key, path in settings.items())
+    given = (shlex.quote(f"{key}={literal(_from_here(path))}") for key, path in settings.items())
     return f"python -m runners.evaluate tta=true {' '.join(given)}"
+
+
+def _from_here(path: Path) -> str:
+    """As the user may write it, without what is the same for all."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def to_csv(runs: Sequence[Run]) -> str:

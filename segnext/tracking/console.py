@@ -66,7 +66,7 @@ class ProgressDisplay:
         self._compiling = compiling
         self._pace = Pace()
         self._evaluated: tuple[int, int] | None = None  # images done and in all, while an evaluation runs
-        self._evaluation_start = 0.0
+        self._first_evaluated = (0, 0.0)  # images done when the first group was, and the time
         self._said = time.monotonic()
         self._ended = threading.Event()
         self._train: dict[str, float] = {}
@@ -107,7 +107,7 @@ class ProgressDisplay:
     def evaluating(self, done: int, total: int) -> None:
         """Shows how far an evaluation is, in images; the record of its scores ends it."""
         if self._evaluated is None:
-            self._evaluation_start = time.time()
+            self._first_evaluated = done, time.time()
         self._evaluated = done, total
 
     def note(self, text: str) -> None:
@@ -163,9 +163,16 @@ class ProgressDisplay:
             if not self._miou <= self._best and not math.isnan(self._miou):
                 self._best, self._best_iteration = self._miou, event.iteration
             if self._evaluated is not None:
-                self._pace.evaluation = event.time - self._evaluation_start
+                self._evaluated = self._evaluated[1], self._evaluated[1]
+                self._pace.evaluation = self._whole_evaluation(event.time)
                 self._evaluated = None
             self._pace.restart(event.iteration, event.time)
+
+    def _whole_evaluation(self, now: float) -> float:
+        """Seconds of an evaluation, by the pace after its first group of images, whose time goes into compiling."""
+        assert self._evaluated is not None
+        (done, total), (first, since) = self._evaluated, self._first_evaluated
+        return (now - since) * total / (done - first) if done > first else math.nan
 
     def _seconds_left(self) -> float:
         """The steps that are left and the evaluations between and after them; nan before the pace is known."""
@@ -177,10 +184,9 @@ class ProgressDisplay:
             evaluation = self._pace.evaluation
             if self._evaluated is not None:
                 done, total = self._evaluated
-                spent = time.time() - self._evaluation_start
-                if done:
-                    evaluation = spent * total / done
-                seconds += max(0.0, evaluation - spent)
+                if done > self._first_evaluated[0]:
+                    evaluation = self._whole_evaluation(time.time())
+                seconds += evaluation * (total - done) / max(total, 1)
             seconds += evaluations * evaluation if evaluations and not math.isnan(evaluation) else 0.0
         return seconds
 

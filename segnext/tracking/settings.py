@@ -27,10 +27,11 @@ class TrackingSettings:
         wandb: Weights & Biases: auto (online with a key and a network, else offline), online, offline, disabled
         project: W&B's project; null: WANDB_PROJECT, else segnext
         entity: W&B's user or team; null: your default one
-        group: joins runs in W&B; a sweep sets it to its name
+        group: joins runs in W&B; a sweep sets it to its name; null: WANDB_RUN_GROUP, else MODEL_DATASET
         tags: W&B's tags, beside model, dataset and seed
         notes: a remark kept with the run in W&B
         images: validation images tracked at each evaluation
+        artifact: at the end, tell W&B of the best checkpoint as an artifact that refers to its file
         tensorboard: write TensorBoard files as well (extra `tensorboard`)
     """
 
@@ -41,6 +42,7 @@ class TrackingSettings:
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
     images: int = 4
+    artifact: bool = False
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

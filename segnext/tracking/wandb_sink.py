@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror of the event log, and the dashboard over a project's runs.
+"""Weights & Biases as a mirror of the event log.
 
 Without an API key, or when the server cannot be reached, the run is kept offline inside the run folder, for
 ``wandb sync`` later. The run's id is stored in the run folder (``wandb.json``), so that a resumed run goes on under the
@@ -23,17 +23,17 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from segnext.errors import ConfigError, SegNeXtError
 from segnext.files import read_json, strict_json, write_atomically
+from segnext.tracking.dashboard import GROUP_KEY
 from segnext.tracking.events import Event, all_events, read_events
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import LOCKED_FOR, RunFolder, State
 
-__all__ = ["Mode", "WandbSink", "build_dashboard", "publish_dashboard", "replay", "wandb_is_disabled"]
+__all__ = ["Mode", "WandbSink", "replay", "wandb_is_disabled"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class WandbSink:
         config: the complete resolved configuration.
         class_names: K names for the masks of validation images.
         git_revision: commit of the source.
+        artifact: name the best checkpoint at the end, as an artifact that refers to its file.
         init_timeout, finish_timeout: seconds given to the server at the start and at the end.
     """
 
@@ -71,6 +72,7 @@ class WandbSink:
         labels: Sequence[str] = (),
         notes: str | None = None,
         git_revision: str | None = None,
+        artifact: bool = False,
         init_timeout: float = 60.0,
         finish_timeout: float = 45.0,
     ) -> None:
@@ -80,11 +82,12 @@ class WandbSink:
         self._init_timeout = init_timeout
         self._finish_timeout = finish_timeout
         self._git_revision = git_revision
+        self._artifact = artifact
         self._settings: dict[str, Any] = {
             "project": project or _variable("PROJECT") or "segnext",
             "entity": entity or _variable("ENTITY") or None,
             "name": self._own("NAME") or folder.name,
-            "group": group or _variable("RUN_GROUP") or None,
+            "group": group or _variable("RUN_GROUP") or config.get(GROUP_KEY),
             "tags": [*labels, *(tags or filter(None, _variable("TAGS").split(",")))] or None,
             "notes": notes or _variable("NOTES") or None,
             "job_type": _variable("JOB_TYPE") or "train",
@@ -147,12 +150,25 @@ class WandbSink:
 
     def finish(self, state: State) -> None:
         try:
+            if self._artifact:
+                self._refer_to_best_checkpoint()
             self._run.finish(exit_code=0 if state == "finished" else 1)
         except Exception as error:
             place = self._run.settings.sync_dir
             raise ConnectionError(
                 f"the upload is not complete ({error}), complete it with `wandb sync {place}`"
             ) from error
+
+    def _refer_to_best_checkpoint(self) -> None:
+        """W&B learns where the file lies and its checksum; nothing of it is copied or uploaded."""
+        import wandb
+
+        best = self._folder.checkpoints / "best.safetensors"
+        if best.is_file():
+            figures = {key: self._folder.read_metrics().get(key) for key in ("best_mIoU", "best_iteration")}
+            artifact = wandb.Artifact(f"{self._run.id}-best", type="model", metadata=figures)
+            artifact.add_reference(best.as_uri(), name=best.name)
+            self._run.log_artifact(artifact, aliases=["best"])
 
     def _open(self) -> tuple[Any, bool]:
         """The W&B run, and whether it is online."""
@@ -306,79 +322,3 @@ def replay(folder: RunFolder, **settings: Any) -> Path:
     place = Path(sink._run.settings.sync_dir)
     sink.finish(status.state if status is not None else "finished")
     return place
-
-
-if TYPE_CHECKING:
-    from wandb_workspaces.workspaces import Workspace
-
-
-_DASHBOARD = "SegNeXt"
-
-
-def build_dashboard(entity: str, project: str) -> Workspace:
-    """The workspace: mIoU against FLOPs, best mIoU, curves by model and by run; needs no account and no network.
-
-    Raises:
-        ConfigError: wandb-workspaces is not installed.
-    """
-    try:
-        import wandb_workspaces.reports.v2 as panels
-        import wandb_workspaces.workspaces as workspaces
-    except ImportError as error:
-        raise ConfigError("the dashboard needs wandb-workspaces: pip install '.[dashboard]'") from error
-
-    def curve(metric: str, title: str, **options: Any) -> Any:
-        return panels.LinePlot(title=title, x="iteration", y=[metric], title_x="iteration", **options)
-
-    by_model: dict[str, Any] = {
-        "groupby": "config.model.name",
-        "groupby_aggfunc": "mean",
-        "groupby_rangefunc": "stddev",
-    }
-    comparison = [
-        panels.ScatterPlot(
-            title="best mIoU (fraction) against FLOPs (multiply-accumulates)",
-            x=panels.SummaryMetric("flops"),
-            y=panels.SummaryMetric("best_mIoU"),
-            log_x=True,
-        ),
-        panels.BarPlot(title="best mIoU by model, mean ± sd", metrics=["best_mIoU"], **by_model),
-        panels.BarPlot(title="best mIoU by run", metrics=["best_mIoU"]),
-    ]
-    curves = [
-        curve("val/mIoU", "validation mIoU by model, mean ± sd", **by_model),
-        curve("val/mIoU", "validation mIoU by run"),
-        curve("train/loss", "loss", smoothing_type="exponentialTimeWeighted", smoothing_factor=0.8),
-        curve("train/lr", "learning rate"),
-        curve("train/images_per_second", "images per second"),
-    ]
-    pictures = [panels.MediaBrowser(title="image, truth and prediction", media_keys=["val/images"])]
-    return workspaces.Workspace(
-        entity=entity,
-        project=project,
-        name=_DASHBOARD,
-        sections=[
-            workspaces.Section(name="Comparison", panels=comparison, is_open=True),
-            workspaces.Section(name="Curves", panels=curves, is_open=True),
-            workspaces.Section(name="Samples", panels=pictures, is_open=True),
-        ],
-        settings=workspaces.WorkspaceSettings(x_axis="iteration"),
-    )
-
-
-def publish_dashboard(entity: str, project: str) -> str:
-    """Saves the workspace as a new view of the project and returns its address; needs a W&B account.
-
-    Raises:
-        ConfigError: wandb-workspaces is not installed.
-        SegNeXtError: W&B does not take it.
-    """
-    workspace = build_dashboard(entity, project)
-    try:
-        workspace.save()
-    except Exception as error:
-        raise SegNeXtError(
-            f"W&B does not take the dashboard for {entity}/{project} ({error}): "
-            "check `wandb login`, the network, and that the project exists"
-        ) from error
-    return str(workspace.url)

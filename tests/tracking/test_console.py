@@ -236,6 +236,22 @@ def test_evaluations_are_part_of_the_time_left_and_not_of_the_pace(
     assert "1:00 left" in drawn(display)[0]  # 20 steps and two evaluations
 
 
+def test_the_pace_of_an_evaluation_leaves_its_first_images_out(plain: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("segnext.tracking.console.time.time", lambda: now[0])
+    display = ProgressDisplay(total_iterations=20, evaluation_interval=10, console=plain)
+    for iteration in range(1, 11):
+        now[0] += 1
+        display.step(iteration)
+    now[0] += 500  # compiling
+    display.evaluating(20, 100)
+    assert "left" not in drawn(display)[0]  # nothing is known of evaluations yet
+    now[0] += 8
+    display.evaluating(100, 100)
+    display.show(Event(10, "val", {"val/mIoU": 0.4}, time=now[0]))
+    assert "0:20 left" in drawn(display)[0]  # ten steps of a second and an evaluation of ten
+
+
 def test_one_slow_step_does_not_change_the_pace() -> None:
     pace = Pace()
     for iteration, seconds in enumerate([0.0, 1.0, 2.0, 62.0, 63.0, 64.0]):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from segnext.errors import ConfigError
-from segnext.tracking.wandb_sink import build_dashboard
+from segnext.tracking.dashboard import build_dashboard
 
 
 @pytest.fixture
@@ -34,13 +34,20 @@ def test_miou_is_set_against_flops(panels: list[dict[str, Any]]) -> None:
 def test_bars_show_the_best_miou_by_model_and_by_run(panels: list[dict[str, Any]]) -> None:
     bars = of_type(panels, "Bar Chart")
     assert [bar["metrics"] for bar in bars] == [["best_mIoU"], ["best_mIoU"]]
-    assert [bar["groupBy"] for bar in bars] == ["model.value.name", None]
+    assert [bar["groupBy"] for bar in bars] == ["model_dataset.value", None]
 
 
 def test_every_curve_is_drawn_over_the_iteration(panels: list[dict[str, Any]]) -> None:
     curves = of_type(panels, "Run History Line Plot")
     assert {curve["xAxis"] for curve in curves} == {"iteration"}
-    assert ["val/mIoU"] in [curve["metrics"] for curve in curves if curve["groupBy"] == "model.value.name"]
+    assert ["val/mIoU"] in [curve["metrics"] for curve in curves if curve["groupBy"] == "model_dataset.value"]
+
+
+def test_gradient_norm_memory_and_every_class_have_a_panel(panels: list[dict[str, Any]]) -> None:
+    curves = of_type(panels, "Run History Line Plot")
+    drawn = {metric for curve in curves for metric in curve["metrics"] or []}
+    assert {"train/grad_norm", "train/device_memory_gib", "train/device_memory_peak_gib"} <= drawn
+    assert "val/IoU/.*" in [curve["metricRegex"] for curve in curves]
 
 
 def test_a_workspace_survives_the_way_there_and_back() -> None:
@@ -48,7 +55,7 @@ def test_a_workspace_survives_the_way_there_and_back() -> None:
     workspace = build_dashboard("someone", "segnext")
     again = workspaces.Workspace._from_model(workspace._to_model())
     assert [s.name for s in again.sections] == [s.name for s in workspace.sections]
-    assert [len(s.panels) for s in again.sections] == [3, 5, 1]
+    assert [len(s.panels) for s in again.sections] == [3, 5, 1, 3, 1]
 
 
 def test_without_the_library_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,19 @@ def test_an_offline_run_read_back_shows_the_figures_of_metrics_json(folder: RunF
     assert (run["tags"], run["notes"], run["state"]) == (["tiny", "shapes"], "first", "finished")
 
 
+def test_the_best_checkpoint_is_an_artifact_that_refers_to_its_file_if_asked_for(folder: RunFolder) -> None:
+    best = folder.checkpoints / "best.safetensors"
+    with tracker(folder, artifact=True) as track:
+        best.write_bytes(b"weights")
+        track.log(100, {"val/mIoU": 0.61})
+    (piece,) = pieces(folder)
+    records = [json.loads(line) for line in inspect(piece).splitlines()]
+    (record,) = [record["artifact"] for record in records if record["type"] == "artifact"]
+    assert (record["type"], sorted(record["aliases"])) == ("model", ["best", "latest"])
+    (content,) = record["manifest"]["contents"]
+    assert (content["path"], content["ref"]) == ("best.safetensors", best.as_uri())
+
+
 def test_the_x_axis_of_every_curve_is_the_iteration(folder: RunFolder) -> None:
     with tracker(folder) as track:
         for i in (10, 20, 30):
