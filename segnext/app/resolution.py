@@ -28,11 +28,14 @@ T = TypeVar("T")
 def register(*verbs: str) -> None:
     """Puts what conf/ refers to in its place: ``data_root``, and ``<verb>_schema`` of the verbs, of all by default.
 
-    Hydra copies all that is there dozens of times, which takes seconds for the schemas of all verbs.
+    Hydra copies its store once for every group that it looks at, only to leave the copy as it is: half of the time
+    that ``--help`` took. The store says of itself that it needs no copy.
     """
+    store: Any = ConfigStore.instance()
+    store.__deepcopy__ = lambda memo: store
     OmegaConf.register_new_resolver("data_root", data_root, replace=True)
     for verb in verbs or VERBS:
-        ConfigStore.instance().store(name=f"{verb}_schema", node=VERBS[verb])
+        store.store(name=f"{verb}_schema", node=VERBS[verb])
 
 
 def resolve(config: DictConfig, schema: type[T], overrides: Sequence[str] = ()) -> T:

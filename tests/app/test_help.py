@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from segnext.app.keys import all_but, read_keys
+from segnext.app.resolution import register
 from segnext.app.schema import VERBS
 from segnext.data.settings import DatasetSettings
 from segnext.settings import literal
@@ -19,8 +21,6 @@ from tests.runners.commands import run
 
 
 def help_of(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    for other in VERBS:  # Hydra copies all registered schemas over and over
-        ConfigStore.instance().repo.pop(f"{other}_schema.yaml", None)
     assert run(importlib.import_module(f"runners.{verb}").main, monkeypatch, *arguments, "--help") == 0
     return capsys.readouterr().out
 
@@ -71,3 +71,8 @@ def test_hydra_reads_a_written_value_back(value: Any) -> None:
     for wanted in (value, [value, 1], {"a": value}, None, True, 0.5):
         (override,) = OverridesParser.create().parse_overrides([f"key={literal(wanted)}"])
         assert override.value() == wanted
+
+
+def test_hydra_does_not_copy_its_store_for_every_group_of_the_help() -> None:
+    register("train")
+    assert copy.deepcopy(ConfigStore.instance()) is ConfigStore.instance()
