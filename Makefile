@@ -47,7 +47,7 @@ gpu-pack: setup ## Collect what a GPU machine without network needs, into output
 
 .PHONY: docs
 docs: setup ## Build the documentation as a site, into build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 .PHONY: format
 format: setup ## Format the sources

@@ -121,7 +121,8 @@ def complexity(
     Args:
         name: tiny, small, base or large.
         num_classes: classes predicted.
-        height, width: of the image in pixels, any size; strided convolutions round up as the model does.
+        height: of the image in pixels, any size; strided convolutions round up as the model does.
+        width: likewise.
         nmf_rank: bases of the matrix factorisation, if not those of the variant.
         nmf_steps: its multiplicative updates; 7 in evaluation, 6 in training.
 

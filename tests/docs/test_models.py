@@ -1,4 +1,4 @@
-"""The README says what the commands print."""
+"""The documentation says what the commands print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -20,6 +20,6 @@ def test_the_profile_table_is_what_the_command_prints() -> None:
     command = [sys.executable, "-m", "runners.profile", *arguments]
     printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     printed_rows = [row for row in table_rows(printed) if row[0] in ("tiny", "small", "base", "large")]
-    readme_rows = table_rows((REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    page_rows = table_rows((REPOSITORY / "docs/models.md").read_text(encoding="utf-8"))
     assert len(printed_rows) == 8
-    assert [row for row in readme_rows if row in printed_rows] == printed_rows
+    assert [row for row in page_rows if row in printed_rows] == printed_rows
