@@ -15,8 +15,11 @@ from segnext.benchmark.profiling import OperatorKind, profile_operators
 from segnext.benchmark.results import Row
 from segnext.benchmark.torch_process import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch, seconds_to_first_step
+from segnext.distributed.all_reduce import without_communication
 from segnext.distributed.communicator import Communicator
+from segnext.models.segnext import create_model
 from segnext.models.settings import ModelSettings
+from segnext.training.optimizer import AdamW, parameter_groups
 
 __all__ = ["InStep", "Scaling", "Session", "contestants", "scaling"]
 
@@ -57,9 +60,6 @@ class Session:
 
     def train(self) -> None:
         """A step of the recipe on random images: forward, loss, backward, AdamW."""
-        from segnext.models.segnext import create_model
-        from segnext.training.optimizer import AdamW, parameter_groups
-
         model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         parameters = model.parameters_to_train()
         groups = parameter_groups(parameters)
@@ -74,8 +74,6 @@ class Session:
         Args:
             rivals: given the images (B,3,H,W), others that label them: by name, what returns the seconds it took.
         """
-        from segnext.models.segnext import create_model
-
         model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
         self._network("inference", Inference(model, images), [], rivals(images) if rivals is not None else {})
@@ -215,8 +213,6 @@ class InStep:
         self._working, self._averaging = working, averaging
 
     def __call__(self) -> float:
-        from segnext.distributed.all_reduce import without_communication  # brings Jittor up
-
         self._communicator.barrier()
         seconds = 0.0
         if self._working:

@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from segnext import backend
 from segnext.backend import jt
 from segnext.benchmark.torch_process import package_environment
 from segnext.errors import BackendError
 from segnext.kernels.labels import View, labels
 from segnext.kernels.resize import resize
+from segnext.models.segnext import create_model
+from segnext.training.loss import segmentation_loss
+from segnext.training.optimizer import AdamW, parameter_groups
 
 __all__ = ["Inference", "Pipeline", "TrainingStep", "random_batch", "seconds_to_first_step"]
 
@@ -38,8 +42,6 @@ class TrainingStep:
 
     def __call__(self) -> float:
         """Returns the seconds that the step took."""
-        from segnext.training.loss import segmentation_loss
-
         self.model.train()
         jt.sync_all(True)
         start = time.perf_counter()
@@ -119,13 +121,7 @@ def seconds_to_first_step(
 
 
 def _first_step(model: str, num_classes: int, batch: int, crop: list[int], device: str) -> None:
-    from segnext import backend
-
     backend.start(device, log=backend.default_log())
-    from segnext.benchmark.workloads import TrainingStep, random_batch
-    from segnext.models.segnext import create_model
-    from segnext.training.optimizer import AdamW, parameter_groups
-
     network = create_model(model, num_classes=num_classes)
     parameters = network.parameters_to_train()
     optimizer = AdamW(parameters, parameter_groups(parameters))

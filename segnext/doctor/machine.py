@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from segnext import backend
 from segnext.backend.cuda.driver import read_card
@@ -23,6 +24,7 @@ from segnext.distributed.mpirun import mpirun_command, ranks_environment
 from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import BackendError
 from segnext.files import cache_home
+from segnext.lazy import LazyModule
 
 __all__ = [
     "check_compiler",
@@ -35,6 +37,8 @@ __all__ = [
     "jittor_home",
     "size",
 ]
+
+psutil: Any = LazyModule("psutil")  # a check may fail and this module may not
 
 _GB = 1e9
 _LEAST_MEMORY = 2 * _GB  # what the compiler and a small model take together
@@ -87,8 +91,6 @@ def check_processor() -> Finding:
 
 
 def check_memory() -> Finding:
-    import psutil  # here, since a check may fail and this module may not
-
     memory = psutil.virtual_memory()
     limit = _container_limit()
     total = min(memory.total, limit or memory.total)

@@ -7,11 +7,19 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from segnext.backend import JITTOR_VERSION
 from segnext.doctor import Finding, ok, problem, warning
+from segnext.lazy import LazyModule
 
 __all__ = ["check_jittor", "check_numpy", "check_python", "check_requirements", "check_wandb"]
+
+# Any of them may be what is missing.
+_requirements_of: Any = LazyModule("packaging.requirements")
+_tomllib: Any = LazyModule("tomllib")
+requests: Any = LazyModule("requests")
+wandb: Any = LazyModule("wandb")
 
 _OLDEST, _TOO_NEW = (3, 10), (3, 13)
 _DISTRIBUTION = "segnext-jittor"
@@ -47,12 +55,10 @@ def check_numpy() -> Finding:
 
 def check_requirements() -> Finding:
     """The other packages that the project asks for, against the versions it asks for."""
-    from packaging.requirements import Requirement  # here, since it may be missing, too
-
     lines = _requirements()
     if lines is None:
         return warning("Packages", "versions unknown: the project is not installed", "pip install -e .")
-    wanted = [Requirement(line) for line in lines]
+    wanted = [_requirements_of.Requirement(line) for line in lines]
     wanted = [item for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
     wanted = [item for item in wanted if item.name.lower() not in _OWN_LINES]
     wrong = []
@@ -83,9 +89,7 @@ def _requirements() -> list[str] | None:
         pass
     source = Path(__file__).parents[2] / "pyproject.toml"
     if sys.version_info >= (3, 11) and source.is_file():
-        import tomllib
-
-        dependencies = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
+        dependencies = _tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
         return [str(line) for line in dependencies]
     return None
 
@@ -99,7 +103,6 @@ def check_wandb() -> Finding:
     asked = os.environ.get("WANDB_MODE")
     if asked in ("offline", "disabled"):
         return ok("W&B", f"{asked} (WANDB_MODE), version {version}")
-    wandb = importlib.import_module("wandb")
     wandb.setup(settings=wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=False):
         text = f"offline: no API key, so runs are kept for `wandb sync`; version {version}"
@@ -110,8 +113,6 @@ def check_wandb() -> Finding:
 
 
 def _answer(server: str, version: str) -> Finding:
-    import requests
-
     try:
         requests.head(server, timeout=5)
     except requests.RequestException:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segnext import backend
 from segnext.doctor import Finding, ok, problem, warning
 from segnext.doctor.machine import jittor_home, size
@@ -154,8 +156,6 @@ def _try_out(device: str) -> dict[str, Any]:
     began = time.perf_counter()
     jt = backend.start(device, announce=lambda line: _send({"announce": line}), log=_log())
     started = time.perf_counter()
-    import numpy as np
-
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, 3, 8, 8)).astype(np.float32)
     kernel = rng.standard_normal((4, 3, 1, 1)).astype(np.float32)

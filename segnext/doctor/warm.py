@@ -10,11 +10,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from segnext.errors import BackendError
 from segnext.files import runner_command
+from segnext.lazy import LazyModule
 
 __all__ = ["warm_cache", "warm_commands"]
+
+_pillow: Any = LazyModule("PIL.Image")  # the doctor starts without it
 
 
 def warm_commands(model: str, crop: tuple[int, int], *, device: str, run: Path) -> list[list[str]]:
@@ -76,6 +80,4 @@ def _run(command: Sequence[str], environment: dict[str, str], announce: Callable
 
 
 def _draw_image(path: Path, crop: tuple[int, int]) -> None:
-    from PIL import Image  # here, since the doctor starts without it
-
-    Image.linear_gradient("L").resize((crop[1], crop[0])).convert("RGB").save(path)
+    _pillow.linear_gradient("L").resize((crop[1], crop[0])).convert("RGB").save(path)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import DataError
+from segnext.lazy import LazyModule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,11 @@ __all__ = [
     "plot_curves",
     "save",
 ]
+
+_matplotlib: Any = LazyModule("matplotlib")
+_canvases: Any = LazyModule("matplotlib.backends.backend_agg")
+_colors: Any = LazyModule("matplotlib.colors")
+_figures: Any = LazyModule("matplotlib.figure")
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
@@ -120,8 +126,6 @@ def plot_confusion(matrix: NDArray[np.integer[Any]], names: Sequence[str], *, ti
         raise DataError(
             f"a {matrix.shape} matrix does not fit {classes} class names: give one row and column per class"
         )
-    from matplotlib.colors import PowerNorm
-
     total = matrix.sum(axis=1, keepdims=True)
     share = np.full(matrix.shape, np.nan)
     np.divide(100.0 * matrix, total, out=share, where=total > 0)
@@ -134,7 +138,7 @@ def plot_confusion(matrix: NDArray[np.integer[Any]], names: Sequence[str], *, ti
     axis: Axes = figure.subplots()
     colours = _colormap()
     # The square root lifts the rare confusions out of the dark.
-    picture = axis.imshow(share, cmap=colours, norm=PowerNorm(0.5, vmin=0, vmax=100))
+    picture = axis.imshow(share, cmap=colours, norm=_colors.PowerNorm(0.5, vmin=0, vmax=100))
     axis.set_xticks(range(classes), labels, rotation=90, fontsize=letters)
     axis.set_yticks(range(classes), labels, fontsize=letters)
     axis.tick_params(length=0)
@@ -227,18 +231,13 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure: Figure = _figures.Figure(figsize=(width, height), layout="constrained")
+    _canvases.FigureCanvasAgg(figure)
     return figure
 
 
 def _colormap() -> Any:
-    import matplotlib
-
-    return matplotlib.colormaps["cividis"].with_extremes(bad="#d9d9d9")
+    return _matplotlib.colormaps["cividis"].with_extremes(bad="#d9d9d9")
 
 
 def heat_colour(fraction: float) -> tuple[str, str]:

@@ -28,12 +28,15 @@ from typing import Any, Literal
 import numpy as np
 
 from segnext.files import read_json, strict_json, write_atomically
+from segnext.lazy import LazyModule
 from segnext.tracking.dashboard import GROUP_KEY
 from segnext.tracking.events import Event, all_events, read_events
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import LOCKED_FOR, RunFolder, State
 
 __all__ = ["Mode", "WandbSink", "replay", "wandb_is_disabled"]
+
+wandb: Any = LazyModule("wandb")  # takes a second
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +128,6 @@ class WandbSink:
         self._run.log({**metrics, "iteration": event.iteration, "_timestamp": event.time})
 
     def images(self, iteration: int, images: Sequence[ValidationImage]) -> None:
-        import wandb
-
         if ("images", iteration) in self._on_server:
             return
         pictures = [
@@ -161,8 +162,6 @@ class WandbSink:
 
     def _refer_to_best_checkpoint(self) -> None:
         """W&B learns where the file lies and its checksum; nothing of it is copied or uploaded."""
-        import wandb
-
         best = self._folder.checkpoints / "best.safetensors"
         if best.is_file():
             figures = {key: self._folder.read_metrics().get(key) for key in ("best_mIoU", "best_iteration")}
@@ -172,8 +171,6 @@ class WandbSink:
 
     def _open(self) -> tuple[Any, bool]:
         """The W&B run, and whether it is online."""
-        import wandb
-
         mode = "offline"
         try:
             wandb.setup(settings=wandb.Settings(silent=True))
@@ -193,8 +190,6 @@ class WandbSink:
 
     def _resolved_mode(self) -> str:
         """``online``, ``offline`` or ``disabled``; raises what W&B raises for a key that cannot be one."""
-        import wandb
-
         if self._mode != "auto":
             return self._mode
         asked = _variable("MODE")
@@ -215,15 +210,13 @@ class WandbSink:
         return "" if os.environ.get(LOCKED_FOR) == str(self._folder.path) else _variable(name)
 
     def _init(self, mode: str) -> Any:
-        import wandb
-
         # An agent of a W&B sweep has fixed the id already.
         run_id = _variable("RUN_ID") if _variable("SWEEP_ID") else self._run_id()
         return wandb.init(
             **self._settings,
             id=run_id,
             resume="allow" if mode == "online" else None,
-            mode=mode,  # type: ignore[arg-type]
+            mode=mode,
             dir=_variable("DIR") or str(self._folder.path),
             reinit="create_new",
             settings=wandb.Settings(
