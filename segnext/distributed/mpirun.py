@@ -14,7 +14,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import MutableMapping, Sequence
+import threading
+from collections.abc import Iterable, MutableMapping, Sequence
 from types import FrameType
 
 from segnext.backend.world import World, find_program
@@ -23,6 +24,8 @@ __all__ = ["PIN", "launch", "mpirun_command", "pin", "prepare_screen", "ranks_en
 
 PIN = "SEGNEXT_PIN"  # 0 in the environment: ranks stay unbound
 
+_RULER, _EPILOGUE = b"-" * 74, b"exited with non-zero status"  # of a block that mpirun itself prints
+_LAST_WORDS = 2.0  # seconds
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
@@ -63,9 +66,13 @@ def launch(command: Sequence[str], ranks: int) -> int:
         mpirun_command(command, ranks),
         env=ranks_environment(),
         stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C in the terminal reaches the ranks through this process alone
         preexec_fn=die_with_parent,
     )
+    assert mpirun.stderr is not None
+    speaker = threading.Thread(target=_pass_on_without_epilogue, args=(mpirun.stderr,), daemon=True)
+    speaker.start()
     received: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -77,12 +84,33 @@ def launch(command: Sequence[str], ranks: int) -> int:
     previous = {number: signal.signal(number, pass_on) for number in wanted}
     try:
         code = mpirun.wait()
+        speaker.join(_LAST_WORDS)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if received and code:
         return 128 + received[0]
     return code if code >= 0 else 128 - code
+
+
+def _pass_on_without_epilogue(lines: Iterable[bytes]) -> None:
+    """Writes mpirun's errors to ours, without its report that a rank has ended with an exit code: the rank said why."""
+    block: list[bytes] = []
+    for line in lines:
+        if not block and line.rstrip() != _RULER:
+            _write(line)
+            continue
+        block.append(line)
+        if len(block) > 1 and line.rstrip() == _RULER:
+            if not any(_EPILOGUE in part for part in block):
+                _write(b"".join(block))
+            block = []
+    _write(b"".join(block))
+
+
+def _write(text: bytes) -> None:
+    sys.stderr.write(text.decode(errors="backslashreplace"))
+    sys.stderr.flush()
 
 
 def share(cores: Sequence[int], world: World) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 from segnext.app import runner as launch
 from segnext.app.schema import BenchmarkConfig, Rival, TrainConfig
 from segnext.backend.world import World
+from segnext.distributed import mpirun
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
 from segnext.errors import ConfigError
 from segnext.training.schedule import ScheduleSettings
@@ -94,3 +95,9 @@ def test_mpirun_neither_binds_nor_counts_cores() -> None:
     command = mpirun_command(["python", "x.py"], 5)
     assert Path(command[0]).name == "mpirun"
     assert command[1:] == ["-np", "5", "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "python", "x.py"]
+
+
+@needs_mpi
+def test_what_the_ranks_say_is_all_that_is_said_of_their_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mpirun.launch(["sh", "-c", "echo why >&2; exit 2"], 2) == 2
+    assert set(capsys.readouterr().err.splitlines()) == {"why"}
