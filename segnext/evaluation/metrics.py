@@ -234,8 +234,11 @@ class PerImageCounts:
         try:
             with np.load(path, allow_pickle=False) as file:
                 names = tuple(str(name) for name in file["names"])
-                return cls(names, file["intersection"], file["predicted"], file["labelled"])
-        except (OSError, KeyError, ValueError) as error:
+                counts = [file[part] for part in ("intersection", "predicted", "labelled")]
+            if any(c.shape != (len(names), counts[0].shape[-1]) or c.dtype != np.uint32 for c in counts):
+                raise ValueError("its tables do not fit together")
+            return cls(names, *counts)
+        except Exception as error:  # a damaged archive makes zipfile and NumPy raise nearly anything
             raise DataError(
                 f"{path} is not a file of per-image scores ({error}): evaluate again to write one"
             ) from error

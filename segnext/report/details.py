@@ -75,7 +75,7 @@ def bootstrap_record(run: Run) -> dict[str, Any] | None:
         if not counts.names:
             return None
         draws = bootstrap(counts, samples=BOOTSTRAP_SAMPLES)
-    except (DataError, ValueError, IndexError):
+    except DataError:
         return None
     key = sha256("\n".join([str(counts.num_classes), *sorted(counts.names)]).encode(errors="replace")).hexdigest()[:12]
     classes = {name: None if math.isnan(iou) else round(100 * iou, 2) for name, iou in run.class_iou().items()}
