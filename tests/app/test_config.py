@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 
 import conf
+import runners.train
 from segnext.app.resolution import register, resolve, to_yaml
 from segnext.app.schema import TrainConfig
+from segnext.data.settings import DatasetSettings, InferenceSettings
 from segnext.errors import ConfigError
 from segnext.models.published import published
+from tests.runners.commands import run
 
 CONF = Path(conf.__file__).parent
 
@@ -57,6 +62,30 @@ def test_the_recipe_follows_from_the_dataset(dataset: str, crop: list[int], batc
 def test_the_pretrained_backbone_is_the_datasets_unless_it_is_named() -> None:
     assert train_config("dataset.pretrained=of_data").model.pretrained == "of_data"
     assert train_config("dataset.pretrained=of_data", "model.pretrained=own").model.pretrained == "own"
+
+
+def test_the_command_line_and_python_test_in_the_same_way() -> None:
+    assert train_config("dataset=ade").dataset.test == InferenceSettings()
+    assert train_config("dataset=folder").dataset.test == DatasetSettings(name="folder").test
+
+
+def test_a_plain_command_is_composed_as_often_as_hydra_does_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+    load = ConfigLoaderImpl.load_configuration
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        composed.append(kwargs)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    assert run(runners.train.main, monkeypatch, "dataset=folder", "dataset.root=/nowhere") == 2
+    assert len(composed) == 2  # the first to learn hydra.mode
+
+
+def test_hydra_is_used_by_its_public_interface() -> None:
+    for folder in ("segnext", "runners", "hydra_plugins"):
+        for path in (CONF.parent / folder).rglob("*.py"):
+            assert "hydra._internal" not in path.read_text(encoding="utf-8"), path
 
 
 def test_published_figures_follow_from_model_and_dataset() -> None:

@@ -20,6 +20,7 @@ from segnext.data.classes import CAMVID, SHAPES
 from segnext.data.reading import read_image
 from segnext.data.settings import InferenceSettings, ReadingSettings
 from segnext.evaluation.predictor import Segmenter
+from segnext.models.precision import Precision
 from segnext.tracking.run_folder import RunFolder
 from segnext.weights import trained
 from segnext.weights.checkpoint import CheckpointInfo
@@ -192,6 +193,22 @@ def test_scale_and_window_of_the_checkpoint_can_be_replaced(
     changes = ("dataset.test.windows=slide", "dataset.test.scale=[128,64]")
     predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'a.png'}", *changes)
     assert (seen[0].windows, seen[0].scale, seen[0].size_divisor) == ("slide", (128, 64), 1)
+
+
+def test_the_model_is_built_in_the_precision_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def build(*_: Any, **options: Any) -> FakeModel:
+        asked.append(options)
+        return FakeModel(len(CAMVID))
+
+    monkeypatch.setattr(trained, "load_weights", lambda *args, **kwargs: None)
+    monkeypatch.setattr(trained.TrainedModel, "build", build)
+    RGB.save(tmp_path / "a.png")
+    predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'a.png'}", "precision=bf16", "seed=3")
+    assert asked == [{"precision": Precision.bf16, "seed": 3}]
 
 
 @pytest.mark.usefixtures("cheap_model")
