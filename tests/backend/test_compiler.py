@@ -25,6 +25,13 @@ def compiler() -> Compiler:
     return Compiler.of_this_machine()
 
 
+@pytest.fixture
+def launcher() -> Path:
+    """The one that all share, with its header."""
+    backend.start("cpu")
+    return CompileCache.of_this_machine("cpu").compiler
+
+
 def operator_command(launcher: Path) -> list[str]:
     """Jittor's own command line for an operator that a test has compiled, without what comes before the flags."""
     jt = backend.start("cpu")
@@ -41,9 +48,9 @@ def compiled(command: list[str], output: Path) -> bytes:
     return output.read_bytes()
 
 
-def test_an_operator_is_the_same_to_the_bit_with_and_without_the_header(tmp_path: Path, compiler: Compiler) -> None:
-    launcher = compiler.launcher(tmp_path)
-    assert launcher is not None
+def test_an_operator_is_the_same_to_the_bit_with_and_without_the_header(
+    tmp_path: Path, launcher: Path, compiler: Compiler
+) -> None:
     command = operator_command(launcher)
     with_header = compiled(command, tmp_path / "first" / "one_op.so")
     assert list(launcher.parent.glob("*/operators.h.gch"))
@@ -71,9 +78,7 @@ def test_three_training_steps_are_the_same_to_the_bit_with_and_without_the_heade
     assert said[0] == said[1]
 
 
-def test_an_operator_marked_for_tuning_goes_through_jittors_tuner(tmp_path: Path, compiler: Compiler) -> None:
-    launcher = compiler.launcher(tmp_path)
-    assert launcher is not None
+def test_an_operator_marked_for_tuning_goes_through_jittors_tuner(tmp_path: Path, launcher: Path) -> None:
     backend.start("cpu")
     source, output = tmp_path / "one_op.cc", tmp_path / "one_op.so"
     source.write_text('// @begin replace "never" "there"\nextern "C" int one() { return 1; }\n// @end\n')
@@ -134,9 +139,7 @@ def test_two_processes_share_one_header(tmp_path: Path, compiler: Compiler) -> N
     assert len(list(launcher.parent.glob("*/*.gch"))) == 1
 
 
-def test_compiled_operators_are_counted(tmp_path: Path, compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = compiler.launcher(tmp_path)
-    assert launcher is not None
+def test_compiled_operators_are_counted(tmp_path: Path, launcher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGNEXT_COMPILED", str(tmp_path / "count"))
     command = operator_command(launcher)
     for _ in range(2):
