@@ -6,14 +6,16 @@ kind, included into one source, cost a seventh of that, at the level of optimisa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,12 +113,15 @@ def compile_processes() -> int:
     return max(1, min(cores, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _GIB, 16))
 
 
-def gather_core(utilities: Any, report: Callable[[int, int, float], None] | None = None) -> None:
+Report = Callable[[str], object]
+
+
+def gather_core(utilities: Any, report: Report | None = None) -> None:
     """Lets ``jittor_utils`` compile the core of ``import jittor`` in units, all else with a process for each core.
 
     Args:
         utilities: the module ``jittor_utils``, before ``jittor`` is imported.
-        report: called with the units compiled, their number and the seconds that are left, about.
+        report: called every few seconds with how far it is: how many parts of how many, and the time that is left.
     """
     one_by_one, run_command = utilities.run_cmds, utilities.run_cmd
     postponed: list[tuple[str, ...]] = []
@@ -126,7 +131,8 @@ def gather_core(utilities: Any, report: Callable[[int, int, float], None] | None
         if message == "Compiling jittor_core":
             _compile_units([_words(command) for command in commands], Path(cache), report, postponed)
         else:
-            one_by_one(sorted(commands, key=_size, reverse=True), cache, jittor, message)  # the longest ones first
+            with _counted([_object(_words(command)) for command in commands], report):
+                one_by_one(sorted(commands, key=_size, reverse=True), cache, jittor, message)  # the longest ones first
 
     def run_or_postpone(command: str, *others: Any, **settings: Any) -> Any:
         words = _words(command)
@@ -146,7 +152,7 @@ def gather_core(utilities: Any, report: Callable[[int, int, float], None] | None
 def _compile_units(
     commands: Sequence[tuple[str, ...]],
     cache: Path,
-    report: Callable[[int, int, float], None] | None,
+    report: Report | None,
     others: Sequence[tuple[str, ...]] = (),
 ) -> None:
     """Compiles ``commands`` unless that has been done already, and ``others`` beside them."""
@@ -165,13 +171,36 @@ def _compile_units(
         waiting = {pool.submit(unit.compile, folder, empty) for unit in units}
         while waiting:
             if report is not None:
-                report(len(units) - len(waiting), len(units), _seconds_left(units))
+                report(f"{len(units) - len(waiting)} of {len(units)} parts, about {_seconds_left(units):.0f} s left")
             finished, waiting = wait(waiting, _REPORT_EVERY, FIRST_COMPLETED)
             for one in finished:
                 one.result()
     if report is not None:
-        report(len(units), len(units), 0.0)
+        report(f"{len(units)} of {len(units)} parts, linking them")
     stamp.write_text(key)
+
+
+@contextlib.contextmanager
+def _counted(objects: Sequence[Path], report: Report | None) -> Iterator[None]:
+    """Reports meanwhile how many of an extension's ``objects`` are compiled."""
+    if report is None:
+        yield
+        return
+    began, ended = time.time(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_REPORT_EVERY):
+            done = sum(path.exists() and path.stat().st_mtime > began - 1 for path in objects)
+            left = f", about {(time.time() - began) * (len(objects) / done - 1):.0f} s left" if done else ""
+            report(f"an extension, {done} of {len(objects)} parts{left}")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _seconds_left(units: Sequence[_Unit]) -> float:
@@ -239,13 +268,9 @@ def _key(commands: Sequence[tuple[str, ...]]) -> str:
 
 
 def _main(device: str, stamp: Path, state: Path) -> None:
-    def report(count: int, units: int, left: float) -> None:
-        linking = "linking it, then its extensions"
-        state.write_text(f"{count} of {units} parts, about {left:.0f} s left" if count < units else linking)
-
     stamp.with_name("data.md5").unlink(missing_ok=True)  # Jittor notes that data.cc is compiled before it is
     with CompileCache.of_this_machine(device).jittor_found():
-        gather_core(importlib.import_module("jittor_utils"), report)
+        gather_core(importlib.import_module("jittor_utils"), state.write_text)
         importlib.import_module("jittor")
     stamp.touch()
 

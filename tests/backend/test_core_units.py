@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shlex
 import signal
 import subprocess
@@ -60,12 +61,30 @@ def test_the_time_that_is_left_is_said_from_the_start_and_while_no_unit_is_finis
 ) -> None:
     (tmp_path / "seconds").write_text("0.3")
     monkeypatch.setattr(core, "_REPORT_EVERY", 0.05)
-    said: list[tuple[int, int, float]] = []
-    core._compile_units(commands, tmp_path / "cache", lambda *state: said.append(state))
-    before = [left for done, count, left in said if done == 0 and count == 4]
+    said: list[str] = []
+    core._compile_units(commands, tmp_path / "cache", said.append)
+    before = [
+        int(found[1]) for found in (re.match(r"0 of 4 parts, about (\d+) s left", text) for text in said) if found
+    ]
     assert len(before) >= 3
-    assert before[0] > before[-1] > 0
-    assert said[-1] == (4, 4, 0.0)
+    assert before[0] > 0
+    assert said[-1] == "4 of 4 parts, linking them"
+
+
+def test_of_extensions_the_files_that_are_compiled_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "_REPORT_EVERY", 0.02)
+    said: list[str] = []
+    command = f'"g++" "{tmp_path}/{{0}}.cc" -c -o "{tmp_path}/{{0}}.o"'
+
+    def compile_all(commands: list[str], *others: str) -> None:
+        (tmp_path / "1.o").touch()
+        while not any(text.startswith("an extension, 1 of 2 parts, about") for text in said):
+            time.sleep(0.01)
+
+    utilities = SimpleNamespace(run_cmd=None, run_cmds=compile_all)
+    core.gather_core(utilities, said.append)
+    utilities.run_cmds([command.format(1), command.format(2)], "", "", "Compiling gen_ops_mkl")
+    assert said
 
 
 def test_a_slow_machine_lengthens_the_time_that_is_left() -> None:
