@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 # Two tests at a time on two cores: most wait for processes that they have started.
-PARALLEL ?= -n logical --dist worksteal
+PARALLEL ?= -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 
