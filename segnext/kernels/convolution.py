@@ -56,7 +56,9 @@ def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, paddi
         (B, K, (H + 2·padding − kh)//stride + 1, likewise W) of the same type; sums are float32, whatever it is.
     """
     if jt.flags.use_cuda:
-        y = conv_reference(x, weight, stride=stride, padding=padding)
+        if getattr(jt.compile_extern, "cudnn_ops", None) is None:  # left out by conv_opt=1
+            return conv_reference(x, weight, bias, stride=stride, padding=padding)
+        y = _CudnnConvolution(stride, padding)(x, weight)
         return y if bias is None else add_bias(y, bias)
     arguments = [cast(each, "float32") for each in (x, weight, bias) if each is not None]
     return cast(_Convolution(stride, padding)(*arguments), x.dtype)
@@ -65,6 +67,27 @@ def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, paddi
 def conv_reference(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, padding: int = 0) -> Var:
     """The same in plain Jittor: what the kernels are tested against."""
     return jt.nn.conv2d(x, weight, bias, stride=stride, padding=padding)
+
+
+class _CudnnConvolution(Function):
+    """cuDNN's own operators.
+
+    Jittor finds them itself in products over seven dimensions, but not where only a part of the gradients is computed,
+    as with checkpointing: then such a product, thousands of times the size of the maps, comes to be.
+    """
+
+    def __init__(self, stride: int, padding: int) -> None:
+        super().__init__()
+        self.settings = [stride] * 2 + [padding] * 2 + [1, 1, 1]  # dilation and groups
+
+    def execute(self, x: Var, weight: Var) -> Var:
+        self.saved = x, weight
+        return jt.compile_extern.cudnn_ops.cudnn_conv(x, weight, *self.settings)
+
+    def grad(self, dy: Var) -> tuple[Var, Var]:
+        (x, weight), cudnn = self.saved, jt.compile_extern.cudnn_ops
+        dx = cudnn.cudnn_conv_backward_x(weight, dy, *x.shape[2:], *self.settings)
+        return dx, cudnn.cudnn_conv_backward_w(x, dy, *weight.shape[2:], *self.settings)
 
 
 class _Convolution(Function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,11 @@ from tests.backend.cuda.machine import Machine, Recording
 STEPS = """
 from tests.backend.cuda.machine.training import mark, train_steps
 train_steps("tiny", "bf16", batch=2, side=64)
+"""
+CHECKPOINTED = """
+from segnext.models.settings import ModelSettings
+from tests.backend.cuda.machine.training import train_steps
+train_steps(ModelSettings("tiny", gradient_checkpointing=True), "bf16", batch=2, side=128, steps=2)
 """
 HOST_OPERATOR = """
 jt.code([8], "float32", [jt.array([1.0] * 8)], cpu_src="out0_p[0] = in0_p[0];").sync()
@@ -68,6 +74,14 @@ def test_no_operator_of_a_step_adds_atomically(machine: Machine, recordings: dic
     names = {launch.name.rpartition(" ")[0] for launch in recordings["step 4"].launches}
     assert names <= sources.keys()
     assert not [name for name in names if re.search(r"\batomic\w*\(|cuda_atomic_\w+\(", sources[name])]
+
+
+def test_a_step_with_checkpointing_makes_nothing_larger_than_maps(machine: Machine, tmp_path: Path) -> None:
+    # Jittor's own convolution would be a product over seven dimensions wherever a part of the gradients is computed.
+    done = machine.run(CHECKPOINTED, computes=False, record=tmp_path / "log")
+    assert done.returncode == 0, done.stderr[-4000:]
+    blocks = [size for part in Recording.read(tmp_path / "log").values() for size in part.allocations]
+    assert max(blocks) <= 32 << 20
 
 
 def test_an_operator_on_the_host_is_seen(recordings: dict[str, Recording]) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from segnext.models.segnext import create_model
+from segnext.models.settings import ModelSettings
 from segnext.training.loop import train
 from segnext.training.loss import LossScale
 from segnext.training.optimizer import create_optimizer
@@ -24,11 +25,11 @@ def mark(name: str) -> None:
     ctypes.CDLL(os.environ["CUDA_MACHINE_LIBRARY"]).machine_mark(name.encode())
 
 
-def train_steps(size: str, precision: str, *, batch: int, side: int, steps: int = 4) -> None:
+def train_steps(model: ModelSettings | str, precision: str, *, batch: int, side: int, steps: int = 4) -> None:
     """Trains on black images without a log, an evaluation or a checkpoint; ``step N`` is marked after step N."""
     schedule = ScheduleSettings(iterations=10**9, batch_size=batch, log_interval=10**9)
     schedule.eval_interval = schedule.checkpoint_interval = 10**9
-    model = create_model(size, num_classes=_NUM_CLASSES, precision=precision)
+    network = create_model(model, num_classes=_NUM_CLASSES, precision=precision)
     batches = [
         SimpleNamespace(
             images=np.zeros((batch, 3, side, side), np.float32),
@@ -39,8 +40,8 @@ def train_steps(size: str, precision: str, *, batch: int, side: int, steps: int 
         for iteration in range(steps)
     ]
     train(
-        model,
-        create_optimizer(model, schedule),
+        network,
+        create_optimizer(network, schedule),
         batches,
         schedule=schedule,
         seed=0,
