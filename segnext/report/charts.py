@@ -179,7 +179,7 @@ def class_heat_map(scores: Mapping[str, Mapping[str, float]]) -> Figure | None:
                   "tickangle": 0 if len(scores) <= 6 or max(map(len, scores)) <= 3 else -60, "showgrid": False,
                   "automargin": True},
         "yaxis": {"automargin": True, "showgrid": False},
-        "height": 160 + max(len(names) * (26 if figures else 13), 120),
+        "height": 160 + max(len(names) * (26 if figures else 9), 120),
     }  # fmt: skip
     return {"data": [trace], "layout": layout, "width": 160 + 38 * len(scores)}
 

@@ -108,7 +108,7 @@ def confusion_chart(path: Path) -> Figure | None:
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "predicted class"}, "showgrid": False, "tickangle": -90, "automargin": True},
         "yaxis": {"title": {"text": "true class"}, "showgrid": False, "automargin": True},
-        "height": 200 + max(len(names) * (24 if few else 7), 160),
+        "height": 200 + max(len(names) * 24, 160) if few else 640,
     }  # fmt: skip
     if not few:  # names stand in the hover
         layout["xaxis"]["showticklabels"] = layout["yaxis"]["showticklabels"] = False

@@ -78,6 +78,7 @@ function compare() {
   const names = Object.keys(a.classes).filter(name => a.classes[name] !== null && b.classes[name] != null);
   const gain = name => b.classes[name] - a.classes[name];
   names.sort((x, y) => gain(x) - gain(y));
+  if (names.length > 30) names.splice(15, names.length - 30); // those that lose most and those that gain most
   draw(classes, { data: [{ type: "bar", orientation: "h", y: names, x: names.map(gain), marker: { color: names.map(name => gain(name) < 0 ? "#D55E00" : "#0072B2") }, hovertemplate: "<b>%{y}</b>: %{x:+.1f} points<extra></extra>" }],
     layout: { height: Math.max(320, 90 + 22 * names.length), showlegend: false, xaxis: { title: { text: "points IoU" } }, yaxis: { automargin: true } } });
 }

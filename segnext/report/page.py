@@ -92,7 +92,7 @@ def to_html(runs: Sequence[Run], *, title: str, live: bool = False) -> str:
     """
     figures = _Figures()
     ordered = ranked(runs)
-    close = [details(run) for run in ordered[:_DETAILED]]
+    close = [details(run) for run in _closely(ordered)]
     records = [record for record in map(bootstrap_record, ordered[:_COMPARED]) if record is not None]
     parts = [_dataset(name, [run for run in ordered if run.dataset == name], figures) for name in _datasets(ordered)]
     context = {
@@ -136,6 +136,12 @@ def _packed_plotly() -> str:
 def _as_script(data: Any) -> Markup:
     """JSON that can stand in a <script>."""
     return Markup(strict_json(data).replace("<", "\\u003c"))
+
+
+def _closely(runs: Sequence[Run]) -> list[Run]:
+    """The best runs of each dataset, as many of one as of another."""
+    by_dataset = [[run for run in runs if run.dataset == name] for name in _datasets(runs)]
+    return [own[rank] for rank in range(len(runs)) for own in by_dataset if rank < len(own)][:_DETAILED]
 
 
 def _datasets(runs: Sequence[Run]) -> list[str]:

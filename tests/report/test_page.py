@@ -108,6 +108,14 @@ def test_runs_are_compared_by_draws_of_the_same_images(search: str) -> None:
     assert {len(run["draws"]) for run in compared} == {1000}
 
 
+def test_the_best_runs_of_each_dataset_are_shown_closely(tmp_path: Path) -> None:
+    for k in range(9):
+        make_run(tmp_path, f"a{k}", seed=k, scores=(0.5 + k / 100,))
+    make_run(tmp_path, "b", scores=(0.2,), dataset={"name": "camvid"})
+    page = to_html(collect(tmp_path), title="x")
+    assert re.findall(r'<article id="run:(\w+)"', page) == ["a8", "b", "a7", "a6", "a5", "a4", "a3", "a2"]
+
+
 def test_a_sweep_without_any_result_has_a_page(tmp_path: Path) -> None:
     make_run(tmp_path, "a", scores=())
     assert "no evaluation yet" in to_html(collect(tmp_path), title="x")
