@@ -44,6 +44,17 @@ def test_a_healthy_machine_and_dataset_end_in_exit_code_0(
     assert row.split() == ["0", "ground", "50.00", "1", "50.00", "1"]
 
 
+def test_browse_leaves_a_page_of_the_dataset_and_says_where(
+    machine: list[Finding], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "data", 0, 0, 1, 2)
+    settings = ("dataset=folder", f"dataset.root={tmp_path / 'data'}", f"output_dir={tmp_path / 'out'}", "browse=true")
+    assert run(doctor.main, monkeypatch, *settings) == 0
+    page = tmp_path / "out" / "browse_folder.html"
+    assert f"page: {page}" in capsys.readouterr().out
+    assert page.read_text().count(">draw ") == 8
+
+
 def test_a_warning_is_healthy_and_a_problem_is_not(
     machine: list[Finding], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +123,7 @@ def test_the_lists_of_a_split_are_named_one_by_one(
     ("override", "message"),
     [
         ("dataset.root=/data", "add dataset=folder"),
+        ("browse=true", "add dataset=folder"),
         ("max_images=0", "at least 1"),
         ("dataset=camvd", "did you mean camvid?"),
         ("trail=false", "did you mean trial?"),

@@ -70,6 +70,8 @@ def test_a_run_leaves_its_folder_complete(finished: tuple[Path, str]) -> None:
         assert (run / name).stat().st_size > 0
     for name in ("latest.safetensors", "best.safetensors", "latest.resume.safetensors"):
         assert (run / "checkpoints" / name).stat().st_size > 0
+    for name in ("per_image.npz", "confusion.csv", "extremes/extremes.json"):
+        assert (run / "evaluation" / name).stat().st_size > 0
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
 
 
