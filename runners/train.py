@@ -18,6 +18,7 @@ from segnext.backend.world import current_world
 from segnext.data.creation import create_dataset
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import open_session
+from segnext.training.training_state import require_state
 from segnext.weights.trained import build_model, initial_weights
 
 
@@ -50,10 +51,12 @@ def main(config: TrainConfig) -> None:
         if resumed:
             changed.update(changed_settings(folder, config, training_set.classes))
         folder.claim()
-        folder.write_config(to_yaml(config))
         console.print(f"{'Resuming' if resumed else 'Run folder'} {folder.path}")
         if changed:
             console.print(f"  with other settings than before: {describe_changes(changed)}")
+        if resumed:
+            require_state(folder.checkpoints)
+        folder.write_config(to_yaml(config))
         return folder
 
     communicator, folder, members = assemble(config, open_folder, console)

@@ -36,7 +36,7 @@ from segnext.training.optimizer import AdamW
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.saving import save_weights
 
-__all__ = ["Checkpoints", "evaluated", "find_run", "sound_best"]
+__all__ = ["Checkpoints", "evaluated", "find_run", "require_state", "sound_best"]
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Checkpoints:
         return iteration
 
     def _read(self) -> int:
-        state = self._latest_sound()
+        state = _latest_sound(self._folder)
         tensors = self._model.tensors()
         stored = {name[len(_MODEL) :]: array for name, array in state.arrays.items() if name.startswith(_MODEL)}
         if {name: tuple(var.shape) for name, var in tensors.items()} != {n: a.shape for n, a in stored.items()}:
@@ -144,20 +144,6 @@ class Checkpoints:
         best = sound_best(self._folder)
         self._best = best.mIoU if best is not None else None
         return state.iteration
-
-    def _latest_sound(self) -> _ResumeState:
-        files = [file for file in (self.resume_file, self._folder / _PREVIOUS) if file.is_file()]
-        problems = []
-        for file in files:
-            try:
-                return _ResumeState.read(file)
-            except WeightsError as error:
-                problems.append(str(error))
-                logger.warning("%s: set aside, what was saved before it is taken where there is anything", error)
-                _set_aside(file)
-        if not problems:
-            raise WeightsError(f"{self.resume_file} does not exist: the run was stopped before its first checkpoint")
-        raise WeightsError(f"{'; '.join(problems)}: start a new run, from checkpoint={self._folder.parent} if you like")
 
 
 @dataclass(frozen=True)
@@ -180,6 +166,26 @@ class _ResumeState:
         if not 0 <= state.steps <= state.iteration <= MOST_ITERATIONS:
             raise WeightsError(f"{file} is damaged (iteration {state.iteration}, {state.steps} steps)")
         return state
+
+
+def require_state(folder: Path) -> None:
+    """Raises WeightsError unless a run can go on from what is in ``folder``; damaged files are set aside."""
+    _latest_sound(folder)
+
+
+def _latest_sound(folder: Path) -> _ResumeState:
+    files = [file for file in (folder / _LATEST, folder / _PREVIOUS) if file.is_file()]
+    problems = []
+    for file in files:
+        try:
+            return _ResumeState.read(file)
+        except WeightsError as error:
+            problems.append(str(error))
+            logger.warning("%s: set aside, what was saved before it is taken where there is anything", error)
+            _set_aside(file)
+    if not problems:
+        raise WeightsError(f"{folder / _LATEST} does not exist: the run was stopped before its first checkpoint")
+    raise WeightsError(f"{'; '.join(problems)}: start a new run, from checkpoint={folder.parent} if you like")
 
 
 def sound_best(folder: Path) -> CheckpointInfo | None:

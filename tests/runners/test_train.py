@@ -150,8 +150,11 @@ def test_a_run_does_not_go_on_with_another_model_or_dataset(interrupted: RunFold
 
 
 def test_a_run_that_goes_on_with_other_settings_says_so(interrupted: RunFolder) -> None:
+    recorded = interrupted.config.read_text()
     done = train(*QUICK, "seed=7", f"run_folder={interrupted.path}", "tracking=none")
     assert "with other settings than before: seed: 0 → 7" in done.stdout
+    assert done.returncode == 2  # its state is damaged, and nothing was written
+    assert interrupted.config.read_text() == recorded
 
 
 def test_a_finished_run_goes_on_from_its_folder_alone_to_more_iterations(
