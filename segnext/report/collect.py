@@ -116,8 +116,8 @@ def collect(root: str | Path) -> list[Run]:
         raise ConfigError(f"{root} is no folder: name the folder of a sweep, for example outputs/sweeps/NAME")
     folders = list(run_folders(root))
     evaluations = [(f, m) for f, m in ((f, f.read_metrics()) for f in folders) if {"checkpoint", "mode"} <= set(m)]
-    # An evaluation has a run folder too, but no event log.
-    runs = [_read(f, root, evaluations) for f in folders if f.events.is_file() or "checkpoint" not in f.read_metrics()]
+    # Other verbs leave run folders too, but neither an event log nor a schedule.
+    runs = [_read(f, root, evaluations) for f in folders if f.events.is_file() or "schedule" in f.read_config()]
     if not runs:
         raise ConfigError(f"there is no training run in {root} or below: name a folder below outputs/")
     differing = settings_that_differ(runs)

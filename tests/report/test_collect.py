@@ -7,6 +7,7 @@ import pytest
 
 from segnext.errors import ConfigError
 from segnext.report.collect import collect
+from segnext.tracking.run_folder import RunFolder
 from tests.report.sweep import MACS, make_run, make_sweep
 
 
@@ -71,3 +72,13 @@ def test_damaged_files_do_not_hide_the_other_runs(tmp_path: Path) -> None:
 def test_a_folder_without_runs_is_named(tmp_path: Path, place: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         collect(tmp_path / place)
+
+
+def test_what_other_verbs_leave_is_no_training(tmp_path: Path) -> None:
+    make_run(tmp_path, "trained")
+    for verb in ("predict", "benchmark"):
+        folder = RunFolder.adopt(tmp_path / verb)
+        folder.write_config("model: {name: tiny}\ndataset: {name: ade}\ncheckpoint: a.pth\n")
+        folder.write_status("finished")
+    (run,) = collect(tmp_path)
+    assert (run.name, run.varied) == ("trained", {})
