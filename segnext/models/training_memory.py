@@ -17,9 +17,10 @@ from segnext.models.variants import Variant, get_variant
 __all__ = ["Division", "divisions", "training_memory"]
 
 _FLOAT = 4
-_STATE = 4 * _FLOAT  # of a parameter: itself, its gradient and both moments
+_STATE = 6 * _FLOAT  # of a parameter: itself, its gradient and both moments; while it moves, more of them
 _NMF_STEPS = 7
 _NMF_MAPS = 4  # of coefficients, kept of each of their updates
+_HELD = 1.1  # what the allocator holds, of what is in use
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def training_memory(
         blocks.append(block)
         per_image += depth * (pixels * channels * _FLOAT if checkpointing else block + kept)
         per_image += 2 * pixels * channels * _FLOAT  # the norm after the stage, and what it is computed from
-    per_image += max(blocks) if checkpointing else 0
-    per_image += _head(variant, model.nmf_rank, num_classes, narrow, sides[2])
+    # Where the backward pass begins the head's maps have gradients as well, and so does a block that is computed again.
+    per_image += 2 * max(blocks) if checkpointing else 0
+    per_image += 2 * _head(variant, model.nmf_rank, num_classes, narrow, sides[2])
     parameters = complexity(model.name, num_classes=num_classes, height=32, width=32, nmf_rank=model.nmf_rank).params
-    return images * per_image + parameters * _STATE
+    return int(_HELD * (images * per_image + parameters * _STATE))
 
 
 def _block(narrow: int) -> int:

@@ -17,7 +17,8 @@ def peak(images: int, *, checkpointing: bool = False, precision: Precision = Pre
 
 
 def test_memory_grows_by_the_same_amount_with_every_image() -> None:
-    assert peak(3) - peak(2) == peak(2) - peak(1) > 0
+    assert peak(3) - peak(2) == pytest.approx(peak(2) - peak(1), abs=2)
+    assert peak(2) > peak(1)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
