@@ -24,12 +24,20 @@ _LIBRARIES = ("cudart", "cublas", "cudnn", "curand", "cusparse")
 
 # Jittor's home of CUDA keeps its place when a header of ours changes, so that the core, which takes minutes to compile
 # and includes none of them, stays.
-_START = """
+_HOME = """
 import sys; from pathlib import Path
 from segnext.backend.cuda import bring_up
 bring_up.assemble = lambda pieces, folder: Path({home!r})
+"""
+_START = """
 from segnext import backend
 jt = backend.start("cuda", log=Path({log!r}))
+"""
+_NAME_OF_CACHE = """
+from segnext.backend.compile_cache import CompileCache
+from segnext.backend.device import choose_device
+choose_device("cuda", None)
+print(CompileCache.of_this_machine("cuda").name)
 """
 
 
@@ -62,8 +70,9 @@ class Machine:
 
     @property
     def ready(self) -> bool:
-        """Whether the core is compiled, so that a process starts in seconds."""
-        return any(self._caches("core-is-ready"))
+        """Whether the core is compiled as today's sources want it, so that a process starts in seconds."""
+        done = self._python(_NAME_OF_CACHE)
+        return any(done.stdout.strip() in path.parts for path in self._caches("core-is-ready"))
 
     def run(
         self, code: str, *arguments: str, computes: bool = True, record: Path | None = None, **settings: str
@@ -76,6 +85,14 @@ class Machine:
             record: file to add what was recorded to.
             settings: environment variables.
         """
+        settings |= {
+            **({} if computes else {"CUDA_MACHINE_IDLE": "1"}),
+            **({"CUDA_MACHINE_LOG": str(record)} if record else {}),
+        }
+        start = _START.format(log=str(self.folder / "jittor.log"))
+        return self._python(start + code, *arguments, **settings)
+
+    def _python(self, code: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         unwanted = ("cc_flags", "JITTOR_HOME", "CUDA_VISIBLE_DEVICES", "nvcc_path")
         environment = {name: value for name, value in os.environ.items() if name not in unwanted}
         environment |= {
@@ -84,12 +101,9 @@ class Machine:
             "LD_LIBRARY_PATH": str(self.folder / "driver"),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]),
             "CUDA_MACHINE_LIBRARY": str(self.home / "lib64/libcudart.so"),
-            **({} if computes else {"CUDA_MACHINE_IDLE": "1"}),
-            **({"CUDA_MACHINE_LOG": str(record)} if record else {}),
             **settings,
         }
-        start = _START.format(home=str(self.home), log=str(self.folder / "jittor.log"))
-        command = [sys.executable, "-c", start + code, *arguments]
+        command = [sys.executable, "-c", _HOME.format(home=str(self.home)) + code, *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.folder, check=False)
 
     def compiled(self, pattern: str) -> list[str]:
@@ -99,7 +113,7 @@ class Machine:
     def sources(self) -> dict[str, str]:
         """Of every operator that was compiled, by the name that its launches are recorded under."""
         end = "_op.checked.cc"
-        return {path.name.removesuffix(end)[:100]: path.read_text() for path in self._caches(f"*{end}")}
+        return {path.name.removesuffix(end): path.read_text() for path in self._caches(f"*{end}")}
 
     def _caches(self, pattern: str) -> Iterator[Path]:
         """What lies anywhere in Jittor's compile cache."""

@@ -26,7 +26,7 @@ def main(real: str, machine: Path, arguments: list[str]) -> int:
 
     name = Path(source).stem.removesuffix("_op.checked")
     translated = Path(source).with_suffix(".machine.cc")
-    translated.write_text(translate(Path(source).read_text(), name=name[:100]))
+    translated.write_text(translate(Path(source).read_text(), name=name))
     folders = (HERE, HERE / "include", machine / "include", machine / "cuda/include")
     command = [
         "g++",
