@@ -6,10 +6,19 @@ ends with: 2 for what is wrong with the user's configuration or data and was fou
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "BackendError", "ConfigError", "DataError", "DivergenceError", "ExportError", "SegNeXtError", "TrainingError",
-    "WeightsError", "require",
+    "WeightsError", "out_of_memory_explained", "require",
 ]  # fmt: skip
+
+# Jittor's allocator on a GPU, Jittor on seeing itself near the end, CUDA, cuBLAS and cuDNN, and C++ on the CPU.
+_OUT_OF_MEMORY = re.compile(
+    r"unable to alloc|memory is overflow|out of memory|cudaErrorMemoryAllocation|_ALLOC_FAILED|bad_alloc", re.IGNORECASE
+)
 
 
 class SegNeXtError(Exception):
@@ -64,3 +73,16 @@ def require(condition: bool, key: str, value: object, wanted: str) -> None:
     """Raises ConfigError naming ``key``, its ``value`` and what is ``wanted``, unless ``condition`` holds."""
     if not condition:
         raise ConfigError(f"{key}={value} is out of range: give {wanted}")
+
+
+@contextmanager
+def out_of_memory_explained(cure: str, kind: type[SegNeXtError] = SegNeXtError) -> Iterator[None]:
+    """Turns what Jittor, CUDA or C++ say of missing memory into an error of this ``kind`` that names the ``cure``."""
+    try:
+        yield
+    except SegNeXtError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            raise kind(f"out of memory: {cure}; the log says more") from error
+        raise

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from segnext.data.augmentation import normalize
 from segnext.data.resize import keep_ratio_size, resize_image, resize_to_multiple_size
 from segnext.data.settings import SMALLEST_INPUT, Bases, InferenceSettings, Windows
+from segnext.errors import out_of_memory_explained
 from segnext.evaluation.arrays import arrays_of
 from segnext.evaluation.dense import DenseLogits, strips
 from segnext.kernels.labels import labels
@@ -38,6 +39,11 @@ __all__ = [
     "window_boxes",
     "window_places",
 ]
+
+_LESS_MEMORY = (
+    "take dataset.test.windows=slide (a part of the image at a time), lower dataset.test.window_batch, or on a GPU "
+    "precision=bf16"
+)
 
 
 class SegmentationModel(Protocol):
@@ -171,6 +177,7 @@ class SegmentationPredictor:
         """Labels (H, W) int32 of an (H, W, 3) uint8 RGB image; ``name`` seeds the bases."""
         return self.predict_batch([image], [name])[0]
 
+    @out_of_memory_explained(_LESS_MEMORY)
     def predict_batch(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[NDArray[np.int32]]:
         """Like ``predict`` for several images, which share the passes through the model where sizes agree."""
         with self._arrays.no_grad():
@@ -185,6 +192,7 @@ class SegmentationPredictor:
                 for own, image in zip(passes, images, strict=True)
             ]
 
+    @out_of_memory_explained(_LESS_MEMORY)
     def predict_with_confidence(
         self, image: NDArray[np.uint8], name: str = ""
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -200,6 +208,7 @@ class SegmentationPredictor:
                 confidence.append(best if len(passes) > 1 else 1 / np.exp(scores - best).sum(axis=0))
         return np.concatenate(labels), np.concatenate(confidence)
 
+    @out_of_memory_explained(_LESS_MEMORY)
     def probabilities(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.float32]:
         """Class probabilities (C, H, W) float32 of an (H, W, 3) uint8 RGB image. Not for huge images."""
         with self._arrays.no_grad():

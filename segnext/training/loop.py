@@ -11,14 +11,21 @@ from segnext.backend import jt
 from segnext.backend.world import World
 from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
+from segnext.errors import TrainingError, out_of_memory_explained
 from segnext.models.layers import pooled_statistics
 from segnext.training.interrupt import StopSignals
 from segnext.training.loss import LossScale, segmentation_loss
-from segnext.training.meters import LossMeter, MemoryMeter, out_of_memory_explained
+from segnext.training.meters import LossMeter, MemoryMeter
 from segnext.training.optimizer import AdamW
 from segnext.training.schedule import ScheduleSettings
 
 __all__ = ["train"]
+
+
+_LESS_MEMORY = (
+    "memory=auto chooses what fits; by hand, set model.gradient_checkpointing=true (the same figures), lower "
+    "schedule.micro_batch (the same step, but batch norm sees fewer images) or dataset.crop, or on a GPU precision=bf16"
+)
 
 
 class Batch(Protocol):
@@ -70,7 +77,7 @@ def train(
     meter = losses or LossMeter(communicator.size)
     memory = MemoryMeter()
     model.train()
-    with out_of_memory_explained(), StopSignals() as signals:
+    with out_of_memory_explained(_LESS_MEMORY, TrainingError), StopSignals() as signals:
         for batch in batches:
             done = batch.iteration + 1
             lr = schedule.learning_rate(batch.iteration)

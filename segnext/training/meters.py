@@ -1,28 +1,22 @@
-"""What a training measures of itself: loss, speed and memory; and what it says when memory runs out."""
+"""What a training measures of itself: loss, speed and memory."""
 
 from __future__ import annotations
 
 import math
-import re
 import resource
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 
 from segnext import backend
-from segnext.errors import DivergenceError, SegNeXtError, TrainingError
+from segnext.errors import DivergenceError
 from segnext.files import parse_json
 
-__all__ = ["LossMeter", "MemoryMeter", "out_of_memory_explained"]
+__all__ = ["LossMeter", "MemoryMeter"]
 
 _GIB = 1 << 30
-# Jittor's allocator on a GPU, Jittor on seeing itself near the end, CUDA, cuBLAS and cuDNN, and C++ on the CPU.
-_OUT_OF_MEMORY = re.compile(
-    r"unable to alloc|memory is overflow|out of memory|cudaErrorMemoryAllocation|_ALLOC_FAILED|bad_alloc", re.IGNORECASE
-)
 
 
 class LossMeter:
@@ -107,20 +101,3 @@ class MemoryMeter:
             held = psutil.Process().memory_info().rss / _GIB
             self._peak = max(held, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB)
         return {"train/device_memory_gib": held, "train/device_memory_peak_gib": self._peak}
-
-
-@contextmanager
-def out_of_memory_explained() -> Iterator[None]:
-    """Turns what Jittor, CUDA or C++ say of missing memory into a TrainingError that names the cure."""
-    try:
-        yield
-    except SegNeXtError:
-        raise
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
-            raise TrainingError(
-                "out of memory: set model.gradient_checkpointing=true (the same figures), lower schedule.micro_batch "
-                "(the same step, but batch norm sees fewer images) or dataset.crop, or on a GPU precision=bf16; the "
-                "log says more"
-            ) from error
-        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors.numpy import save_file
 import segnext
 from segnext.data.classes import SHAPES
 from segnext.data.settings import InferenceSettings
-from segnext.errors import DataError, WeightsError
+from segnext.errors import DataError, SegNeXtError, WeightsError
 from segnext.evaluation.predictor import Segmenter
 from tests.evaluation.fakes import FakeModel
 
@@ -29,6 +30,17 @@ def test_labels_have_the_size_of_the_image_and_are_the_most_probable_classes() -
     assert labels.shape == (40, 56)
     assert np.array_equal(labels, probabilities.argmax(0))
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_missing_memory_is_explained_with_what_to_lower(method: str) -> None:
+    class TooLarge(FakeModel):
+        def __call__(self, images: Any) -> Any:
+            raise RuntimeError("Unable to alloc cuda device memory for size 8589934592")
+
+    segmenter = Segmenter(TooLarge(len(SHAPES)), SHAPES, settings=InferenceSettings(scale=None, size_divisor=1))
+    with pytest.raises(SegNeXtError, match=r"out of memory: take dataset\.test\.windows=slide"):
+        getattr(segmenter, method)(IMAGE)
 
 
 def test_grey_images_count_as_colourless_and_alpha_is_dropped() -> None:
