@@ -41,7 +41,7 @@ def main(config: DoctorConfig) -> int:
             counts[finding.state] += 1
             console.print(finding_line(finding))
 
-    with console.status("looking around"):
+    with progress(console, "looking around"):
         show(
             examine_machine(
                 device=config.device.value,

@@ -20,6 +20,7 @@ from segnext.evaluation.inference import fixed_bases_seed
 from segnext.evaluation.onnx_model import OnnxModel
 from segnext.evaluation.predictor import find_images
 from segnext.export.settings import Quantisation
+from segnext.progress import progress
 from segnext.tracking.tracker import git_revision
 from segnext.weights.checkpoint import EXPORTED, CheckpointInfo, describe
 from segnext.weights.trained import TrainedModel, load_trained
@@ -41,17 +42,19 @@ def main(config: ExportConfig) -> None:
     scored = create_dataset(config.dataset, split="val") if quantised and has_data else None
 
     full = target.with_name(f"{target.stem}_float32{EXPORTED}") if quantised else target
-    write_onnx(trained.weights, full, info=info, settings=config, revision=git_revision())
-    backend.start(config.device.value, announce=console.print, log=backend.default_log())
     seed = fixed_bases_seed(config.seed)
-    for agreement in verify(full, trained.build(), settings=config, bases_seed=seed, image=image):
-        console.print(f"ONNX Runtime against Jittor, {agreement}")
+    with progress(console, f"exporting {config.checkpoint}"):
+        write_onnx(trained.weights, full, info=info, settings=config, revision=git_revision())
+        backend.start(config.device.value, announce=console.print, log=backend.default_log())
+        for agreement in verify(full, trained.build(), settings=config, bases_seed=seed, image=image):
+            console.print(f"ONNX Runtime against Jittor, {agreement}")
     console.print(f"wrote {full}: {_megabytes(full)}, opset {config.opset}, bases of seed {config.seed}")
     if quantised:
         from segnext.export.quantise import calibration_inputs, quantise  # of the extra `deploy`
 
-        inputs = calibration_inputs(pictures, config.dataset.test, count=config.calibration_images)
-        quantise(full, target, inputs=inputs)
+        with progress(console, "quantising"):
+            inputs = calibration_inputs(pictures, config.dataset.test, count=config.calibration_images)
+            quantise(full, target, inputs=inputs)
         console.print(f"wrote {target}: {_megabytes(target)}, convolutions in int8")
         if scored is not None:
             _compare(console, config, scored, {"float32": full, "int8": target})
@@ -84,9 +87,10 @@ def _open(config: ExportConfig) -> tuple[TrainedModel, CheckpointInfo]:
 def _compare(console: Console, config: ExportConfig, dataset: Dataset, files: dict[str, Path]) -> None:
     """mIoU, speed and size of each file on the validation split."""
     for name, file in files.items():
-        result: EvaluationResult = evaluate(
-            OnnxModel(file), dataset, settings=config.dataset.test, workers=config.workers
-        )
+        with progress(console, f"evaluating {name}", len(dataset)) as report:
+            result: EvaluationResult = evaluate(
+                OnnxModel(file), dataset, settings=config.dataset.test, workers=config.workers, progress=report
+            )
         console.print(
             f"{name}: mIoU {100 * result.scores.mIoU:.2f} % on {result.images} images, "
             f"{1000 / result.images_per_second:.0f} ms per image, {_megabytes(file)}",

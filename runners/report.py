@@ -15,6 +15,7 @@ from segnext.errors import ConfigError, DataError
 from segnext.evaluation.compare import compare
 from segnext.evaluation.metrics import PerImageCounts
 from segnext.plots.charts import plot_cost, save
+from segnext.progress import progress
 from segnext.report.collect import collect
 from segnext.report.live import serving
 from segnext.report.page import to_html
@@ -37,13 +38,14 @@ def report(config: ReportConfig) -> None:
     if config.live:
         return _serve(root, config, console)
     console.print(f"reading the runs below {root}")
-    runs = collect(root)
-    print_runs(runs, console)
-    place = Path(config.output) if config.output else root / "report"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "runs.csv").write_text(to_csv(runs), encoding="utf-8")
-    save(plot_cost(cost_points(runs), reference=paper_points(runs)), place / "cost.png")
-    (place / "index.html").write_text(to_html(runs, title=root.resolve().name), encoding="utf-8")
+    with progress(console, "reporting"):
+        runs = collect(root)
+        print_runs(runs, console)
+        place = Path(config.output) if config.output else root / "report"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "runs.csv").write_text(to_csv(runs), encoding="utf-8")
+        save(plot_cost(cost_points(runs), reference=paper_points(runs)), place / "cost.png")
+        (place / "index.html").write_text(to_html(runs, title=root.resolve().name), encoding="utf-8")
     console.print(f"\nPage: {place / 'index.html'}  table: {place / 'runs.csv'}  figure: {place / 'cost.png'}")
     return None
 

@@ -71,6 +71,8 @@ class _Lines:
 
     def text(self) -> str:
         """For example ``evaluating: 12 of 500 in 20 s``."""
+        if not self.done and not self.total:
+            return f"{self.what}: {time.monotonic() - self.since:.0f} s so far"
         number = decimal if self.of_bytes else str
         amount = number(self.done) + (f" of {number(self.total)}" if self.total else "")
         return f"{self.what}: {amount} in {time.monotonic() - self.since:.0f} s"
