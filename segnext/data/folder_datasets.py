@@ -240,11 +240,16 @@ def _by_stem(files: list[str], where: Path) -> dict[str, str]:
     """Paths by stem, in composed Unicode: some systems write é as one letter, others as e with an accent."""
     stems: dict[str, str] = {}
     for file in files:
-        stem = unicodedata.normalize("NFC", _stem(file))
+        stem = _composed(_stem(file))
         if stem in stems:
             raise DataError(f"{where / stems[stem]} and {where / file} have the same stem; rename or remove one")
         stems[stem] = file
     return stems
+
+
+def _composed(name: str) -> str:
+    """A file's name as text: in UTF-8, whatever the locale says, and with accents that are part of their letters."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
 
 
 def _stem(file: str) -> str:
@@ -276,7 +281,7 @@ def _pair_by_stem(
             f"{_neighbours(base / label_folder, missing[0])}); add the labels or remove the images"
         )
     pairs = tuple(
-        FilePair(_stem(images[stem]), f"{image_folder}/{images[stem]}", f"{label_folder}/{labels[stem]}")
+        FilePair(_composed(_stem(images[stem])), f"{image_folder}/{images[stem]}", f"{label_folder}/{labels[stem]}")
         for stem in wanted
     )
     unused = len(labels.keys() - images.keys())
@@ -288,10 +293,10 @@ def _neighbours(label_folder: Path, stem: str) -> str:
     wanted = label_folder / stem
     try:
         names = sorted(entry.name for entry in wanted.parent.iterdir())
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the locale has no word for the folder
         return ""
     for name in names:
-        plain = unicodedata.normalize("NFC", name)
+        plain = _composed(name)
         if plain.lower().startswith(wanted.name.lower()) and not plain[len(wanted.name) :][:1].isalnum():
             return f"; is {name} meant? Labels are PNG files with the image's own stem"
     return ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -273,6 +276,24 @@ class TestNames:
         photo(tmp_path / f"images/train/{composed}.png")
         write_png(tmp_path / f"annotations/train/{decomposed}.png", LABEL)
         assert len(create(tmp_path)) == 2
+
+    def test_names_are_the_same_text_in_a_locale_without_utf_8(self, tmp_path: Path) -> None:
+        for folder in ("images", "annotations"):
+            write_png(tmp_path / folder / "f\u00e9e.png", LABEL)
+            write_png(tmp_path / folder / "b.png", LABEL)
+        (tmp_path / "classes.yaml").write_text("names: [ground, leaf]\n")
+        (tmp_path / "train.txt").write_text("f\u00e9e\n", encoding="utf-8")
+        (tmp_path / "val.txt").write_text("b\n", encoding="utf-8")
+        code = (
+            "from segnext.data.creation import create_dataset\n"
+            f"dataset = create_dataset('folder', root={str(tmp_path)!r})\n"
+            "print(ascii(dataset.name(0)), dataset.read(0).label.tolist())"
+        )
+        bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | bare, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == rf"'f\xe9e' {LABEL.tolist()}", done.stderr
 
     def test_a_name_that_is_no_utf_8_is_read_and_listed(self, tmp_path: Path) -> None:
         make(tmp_path, {"a": LABEL})
