@@ -21,6 +21,8 @@ _HELP = """Trains, evaluates and compares SegNeXt semantic segmentation on Jitto
 
 {verbs}
 
+  segnext board [FOLDER]               the report over all runs below a folder,
+                                       renewed while they train
   segnext --version
   segnext completion bash|zsh|fish     completion of verbs and settings, by
       eval "$(segnext completion bash)"       at the end of ~/.bashrc
@@ -39,6 +41,8 @@ def chosen_verb(verbs: Mapping[str, Path]) -> str | None:
     Args:
         verbs: their modules' files, whose first words explain them.
     """
+    if sys.argv[1:2] == ["board"]:
+        sys.argv[1:] = ["report", *(sys.argv[2:] or ["outputs"]), "live=true"]
     words = sys.argv[1:] or ["--help"]
     if words[0] in verbs:
         del sys.argv[1]
@@ -67,7 +71,7 @@ def _asked_about(verbs: Mapping[str, Path]) -> str | None:
     if verb in verbs:
         os.environ["COMP_LINE"] = f"segnext {rest}"
         return verb
-    known = {None: [*verbs, "completion"], "completion": list(SHELLS)}.get(verb, [])
+    known = {None: [*verbs, "board", "completion"], "completion": list(SHELLS)}.get(verb, [])
     print("\n".join(word for word in known if word.startswith(rest)))
     return None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import segnext
+from segnext.app.console import chosen_verb
 from segnext.app.schema import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,13 @@ def test_help_lists_every_verb_with_a_line_that_fits_a_terminal() -> None:
     assert all(len(text) > 10 for _, text in explained)
     assert max(map(len, lines)) <= 80
     assert segnext_says().splitlines() == lines
+
+
+def test_the_board_is_the_live_report_over_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, meant in (([], ["outputs", "live=true"]), (["a", "port=80"], ["a", "port=80", "live=true"])):
+        monkeypatch.setattr(sys, "argv", ["segnext", "board", *given])
+        assert chosen_verb({"report": ROOT / "runners/report.py"}) == "report"
+        assert sys.argv[1:] == meant
 
 
 def test_the_version_is_the_library_s() -> None:
