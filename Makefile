@@ -49,6 +49,10 @@ gpu-pack: setup ## Collect what a GPU machine without network needs, into output
 docs: setup ## Build the documentation as a site, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+.PHONY: pictures
+pictures: setup ## Make the pictures in docs/images from real runs: make pictures [ARGS=SWEEP] (needs Chromium and tmux)
+	$(BIN)/python .ci/pictures.py $(ARGS)
+
 .PHONY: format
 format: setup ## Format the sources
 	$(BIN)/ruff format .

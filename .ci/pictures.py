@@ -1,8 +1,7 @@
-"""Makes the pictures of the documentation from real runs: `python .ci/pictures.py [SWEEP]`; needs Chromium and tmux.
+"""Makes the pictures of the documentation from real runs: `make pictures [ARGS=SWEEP]`; needs Chromium and tmux.
 
 docs/images/report.png, report_narrow.png    the report of a search, 1,280 and 400 pixels wide
 docs/images/terminal.png                     the live display of a training in a terminal of 80 columns
-docs/images/browser.png                      the page of the dataset browser
 
 Without SWEEP, the folder of a finished search, one of twelve short trials on drawn shapes is run first.
 """
@@ -106,7 +105,7 @@ def main() -> None:
             sweep = next((scratch / "outputs" / "sweeps").iterdir())
         run("report", str(sweep), f"output={scratch / 'report'}", place=sweep.absolute().parents[2])
         page = scratch / "report" / "index.html"
-        picture_page(page, "report.png", width=1280, height=1560, scratch=scratch)
+        picture_page(page, "report.png", width=1280, height=1400, scratch=scratch)
         picture_page(page, "report_narrow.png", width=400, height=1560, scratch=scratch)
 
 

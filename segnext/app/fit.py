@@ -87,11 +87,13 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
         result, samples = _validate(run, model, validation_set, progress=progress)
         # Saved first, recorded last: where a stop comes in between, the evaluation is made again.
         if checkpoints.save_if_best(iteration, result.scores.mIoU) and communicator.is_main:
+            tracker.note("keeping the best and the worst images")
             write_tables(run.folder.evaluation, result, classes, picture=False)
             write_extremes(
                 run.folder.evaluation, model, validation_set, result, settings=config.dataset.test,
                 count=config.evaluation.extremes, seed=config.seed,
             )  # fmt: skip
+            tracker.note("")
         tracker.images(iteration, samples)
         tracker.log(iteration, validation_metrics(result.scores, classes.names))
 

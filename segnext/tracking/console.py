@@ -242,7 +242,7 @@ class ProgressDisplay:
         )
         page = Table.grid(expand=True)
         page.add_row(first)
-        page.add_row(self._evaluation_bar() if self._evaluated is not None else self._figures())
+        page.add_row(self._figures() if self._note or self._evaluated is None else self._evaluation_bar())
         return page
 
     def _figures(self) -> Text:

@@ -214,6 +214,14 @@ def test_an_evaluation_has_its_own_bar_until_its_record(plain: Console) -> None:
     assert "evaluating" not in drawn(display)[1]
 
 
+def test_what_follows_the_last_image_of_an_evaluation_is_named(plain: Console) -> None:
+    display = ProgressDisplay(total_iterations=400, console=plain)
+    display.evaluating(500, 500)
+    display.note("keeping the best and the worst images")
+    assert "keeping the best and the worst images" in drawn(display)[1]
+    assert "500/500" not in drawn(display)[1]
+
+
 def test_evaluations_are_part_of_the_time_left_and_not_of_the_pace(
     plain: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
