@@ -7,7 +7,7 @@ and on CUDA their sums end in atomic additions, with other bits in every run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = [
     "EPSILON",
+    "Running",
     "batch_norm",
     "batch_norm_reference",
     "fixed_norm",
@@ -25,7 +26,6 @@ __all__ = [
     "group_norm_reference",
     "layer_norm",
     "layer_norm_reference",
-    "running_statistics",
     "running_statistics_reference",
 ]
 
@@ -60,29 +60,55 @@ _BACKWARD = (
     "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, plain, scaled, out0_p, norm);\n"
 )
 _INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
-_RUNNING_STATISTICS = """
-const float momentum = data["momentum"], unbias = data["unbias"];
-for (int64 i = 0; i < in0->num; i++) {
-    out0_p[i] = in0_p[i] + (in2_p[i] - in0_p[i]) * momentum;
-    out1_p[i] = in1_p[i] + (in3_p[i] * unbias - in1_p[i]) * momentum;
-}
-"""
+_MOVE = 'segnext::move_statistics(@, in0_shape0, (float)data["momentum"], (float)data["unbias"]);\n'
+_RUNNING_STATISTICS = _MOVE.replace("@", "in0_p, in1_p, in2_p, in3_p, out0_p, out1_p")
+_FORWARD_AND_MOVE = _FORWARD + (
+    _MOVE.replace("@", "in3_p, in4_p, out1_p, out2_p, out3_p, out4_p").replace("in0_shape0", "norm.rows()")
+)
 
 
-def batch_norm(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:
+@dataclass(frozen=True)
+class Running:
+    """The running mean and unbiased variance (C,), and the share that a batch gets of them."""
+
+    mean: Var
+    variance: Var
+    momentum: float
+
+    def data(self, count: int) -> dict[str, float]:
+        """What the operators need to know for a batch of ``count`` pixels a channel."""
+        return {"momentum": self.momentum, "unbias": count / max(count - 1, 1)}
+
+    def move(self, batch: tuple[Var, Var], count: int) -> None:
+        """Moves both towards mean and biased variance of a batch of ``count`` pixels a channel."""
+        if jt.flags.use_cuda:
+            self.update(running_statistics_reference(self, batch, count))
+            return
+        inputs = [self.mean, self.variance, *batch]
+        self.update(_code([self.mean.shape] * 2, inputs, _RUNNING_STATISTICS, self.data(count)))
+
+    def update(self, values: Iterable[Var]) -> None:
+        for old, new in zip((self.mean, self.variance), values, strict=True):
+            old.update(new)
+
+
+def batch_norm(
+    x: Var, weight: Var, bias: Var, *, average: Average | None = None, running: Running | None = None
+) -> tuple[Var, Var, Var]:
     """Normalises every channel over all images of the batch.
 
     Args:
         x: (B,C,H,W) float32.
         weight, bias: (C,).
         average: the mean over all ranks of a variable (C,), differentiable; None in a run of one process.
+        running: moved by this batch as that of this process alone, where given; not together with ``average``.
 
     Returns:
         The normalised x; mean and biased variance (C,) over all ranks, through which no gradient flows any more.
     """
     layout = _Layout("batch")
     if average is None:
-        norm = _Norm(layout)
+        norm = _Norm(layout, running)
         return norm(x, weight, bias), *norm.statistics
     own_mean, variance = _statistics(x, layout)
     mean = average(own_mean)
@@ -103,18 +129,6 @@ def layer_norm(x: Var, weight: Var, bias: Var) -> Var:
 def group_norm(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
     """Normalises every group of C/groups neighbouring channels of an image; weight and bias are (C,)."""
     return _Norm(_Layout("group", groups))(x, weight, bias)
-
-
-def running_statistics(running: tuple[Var, Var], batch: tuple[Var, Var], *, momentum: float, count: int) -> list[Var]:
-    """Running mean and variance (C,), moved by ``momentum`` towards those of a batch of ``count`` pixels a channel.
-
-    The variance of the batch is the biased one; the running one is unbiased.
-    """
-    if jt.flags.use_cuda:
-        return running_statistics_reference(running, batch, momentum=momentum, count=count)
-    shapes, inputs = [average.shape for average in running], [*running, *batch]
-    data = {"momentum": momentum, "unbias": count / max(count - 1, 1)}
-    return list(jt.code(shapes, ["float32"] * 2, inputs, cpu_src=_RUNNING_STATISTICS, data=data))
 
 
 @dataclass(frozen=True)
@@ -144,9 +158,9 @@ def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
 class _Norm(Function):
     """(x − mean)/√(variance + ε)·weight + bias with the mean and the biased variance of x itself."""
 
-    def __init__(self, layout: _Layout) -> None:
+    def __init__(self, layout: _Layout, running: Running | None = None) -> None:
         super().__init__()
-        self.layout = layout
+        self.layout, self.running = layout, running
 
     @property
     def statistics(self) -> tuple[Var, Var]:
@@ -154,10 +168,17 @@ class _Norm(Function):
         return self.saved[2].stop_grad(), self.saved[3].stop_grad()
 
     def execute(self, x: Var, weight: Var, bias: Var) -> Var:
-        rows = [self.layout.rows(x)]
-        y, mean, variance = _code(
-            [x.shape, rows, rows], [x, weight, bias], _FORWARD, self.layout.data, memory=2 * _planes(x)
-        )
+        rows, count = [self.layout.rows(x)], x.numel() // x.shape[1]
+        shapes, inputs = [x.shape, rows, rows], [x, weight, bias]
+        if self.running is None or jt.flags.use_cuda:
+            y, mean, variance = _code(shapes, inputs, _FORWARD, self.layout.data, memory=2 * _planes(x))
+            if self.running is not None:
+                self.running.move((mean, variance), count)
+        else:
+            inputs += [self.running.mean, self.running.variance]
+            data = self.layout.data | self.running.data(count)
+            y, mean, variance, *moved = _code([*shapes, rows, rows], inputs, _FORWARD_AND_MOVE, data)
+            self.running.update(moved)
         self.saved = x, weight, mean, variance
         return y
 
@@ -215,7 +236,9 @@ def _code(shapes: list[Any], inputs: list[Var], source: str, data: dict[str, flo
     return list(jt.code(shapes, dtypes, inputs, cuda_header=_CUDA_HEADER, cuda_src=source, data=data))[:results]
 
 
-def batch_norm_reference(x: Var, weight: Var, bias: Var, *, average: Average | None = None) -> tuple[Var, Var, Var]:
+def batch_norm_reference(
+    x: Var, weight: Var, bias: Var, *, average: Average | None = None, running: Running | None = None
+) -> tuple[Var, Var, Var]:
     """The same in plain Jittor: what the kernels are tested against."""
     average = average or (lambda value: value)
     dims = [0, 2, 3]
@@ -223,6 +246,8 @@ def batch_norm_reference(x: Var, weight: Var, bias: Var, *, average: Average | N
     centred = x - mean.broadcast(x, dims)
     variance = average((centred * centred).mean(dims))
     scale = weight / jt.sqrt(variance + EPSILON)
+    if running is not None:
+        running.update(running_statistics_reference(running, (mean, variance), x.numel() // x.shape[1]))
     return centred * scale.broadcast(x, dims) + bias.broadcast(x, dims), mean, variance
 
 
@@ -233,12 +258,11 @@ def fixed_norm_reference(x: Var, weight: Var, bias: Var, mean: Var, variance: Va
     return x * scale.broadcast(x, dims) + (bias - mean * scale).broadcast(x, dims)
 
 
-def running_statistics_reference(
-    running: tuple[Var, Var], batch: tuple[Var, Var], *, momentum: float, count: int
-) -> list[Var]:
-    """The same in plain Jittor: what the kernel is tested against."""
+def running_statistics_reference(running: Running, batch: tuple[Var, Var], count: int) -> list[Var]:
+    """What ``running.move`` makes of it, in plain Jittor: what the kernel is tested against."""
     batch = batch[0], batch[1] * (count / max(count - 1, 1))
-    return [old + (new - old) * momentum for old, new in zip(running, batch, strict=True)]
+    pairs = zip((running.mean, running.variance), batch, strict=True)
+    return [old + (new - old) * running.momentum for old, new in pairs]
 
 
 def layer_norm_reference(x: Var, weight: Var, bias: Var) -> Var:

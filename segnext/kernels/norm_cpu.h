@@ -90,6 +90,15 @@ inline void statistics(const float* x, float* mean, float* variance, const Norm&
     }
 }
 
+// What is kept of all batches, moved by `momentum` towards this one, whose variance becomes the unbiased one.
+inline void move_statistics(const float* old_mean, const float* old_variance, const float* mean, const float* variance,
+                            float* new_mean, float* new_variance, ptrdiff_t count, float momentum, float unbias) {
+    for (ptrdiff_t r = 0; r < count; r++) {
+        new_mean[r] = old_mean[r] + (mean[r] - old_mean[r]) * momentum;
+        new_variance[r] = old_variance[r] + (variance[r] * unbias - old_variance[r]) * momentum;
+    }
+}
+
 inline std::vector<float> inverse_deviations(const float* variance, const Norm& s) {
     std::vector<float> inverse(s.rows());
     for (ptrdiff_t r = 0; r < s.rows(); r++) inverse[r] = 1 / std::sqrt(variance[r] + s.epsilon);

@@ -19,8 +19,9 @@ constexpr int LANES = 16, ROWS = 8;
 constexpr int LANES = 8, ROWS = 6;
 #endif
 constexpr int COLUMNS = 2 * LANES;
-constexpr int DEPTH = 384;  // of a block: a panel of B and the strips of A stay in the second-level cache
-constexpr int GROUP = 8;    // panels at a time, at most
+constexpr int DEPTH = 384;   // of a block, at most
+constexpr int GROUP = 8;     // panels at a time, at most
+constexpr int TOGETHER = 1024;  // depths of all panels of a group: they fill a part of the second-level cache
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 typedef int LanesInts __attribute__((vector_size(LANES * sizeof(int))));
@@ -157,12 +158,12 @@ inline void multiply(int rows, int inner, int columns, const Matrix& a, const Ma
     // A job is some strips times some panels: several panels where they are shallow, so that long pieces of C are
     // written, and a share of the strips where there are too few panels for the threads.
     const int threads = omp_get_max_threads();
-    const int group = std::max(1, std::min({DEPTH / std::max(inner, 1), GROUP, panels / threads}));
+    const int group = std::max(1, std::min({TOGETHER / std::max(1, std::min(inner, DEPTH)), GROUP, panels / threads}));
     const int groups = (panels + group - 1) / group;
     const int shares = threads == 1 ? 1 : std::max(1, std::min(strips, 4 * threads / std::max(groups, 1)));
 #pragma omp parallel
     {
-        alignas(64) float panel[DEPTH * COLUMNS];
+        const std::unique_ptr<float[]> panel(new float[(size_t)group * COLUMNS * std::min(inner, DEPTH)]);
         ptrdiff_t along_a[DEPTH], along_b[DEPTH], along_c[GROUP * COLUMNS];
         for (int start = 0; start < inner; start += DEPTH) {
             const int depth = std::min(DEPTH, inner - start);
@@ -178,7 +179,7 @@ inline void multiply(int rows, int inner, int columns, const Matrix& a, const Ma
                 for (int v = 0; v < width; v++) along_c[v] = c.columns.at(first + v);
                 for (int v = 0; v < width; v += COLUMNS)
                     pack<COLUMNS>(b.data, b.columns, b.rows, along_b, first + v, std::min(COLUMNS, width - v), start,
-                                  depth, panel + v * depth);
+                                  depth, &panel[v * depth]);
                 for (int s = strips * share / shares; s < strips * (share + 1) / shares; s++) {
                     const float* strip = &packed[(size_t)s * ROWS * depth];
                     const int height = std::min(ROWS, rows - s * ROWS);
@@ -186,7 +187,7 @@ inline void multiply(int rows, int inner, int columns, const Matrix& a, const Ma
                         Lanes sum[ROWS][2] = {};
                         if (bias && start == 0)
                             for (int r = 0; r < height; r++) sum[r][0] = sum[r][1] = bias[s * ROWS + r] - Lanes{};
-                        sum_tile(strip, panel + v * depth, depth, sum);
+                        sum_tile(strip, &panel[v * depth], depth, sum);
                         store_tile(sum, c.data + s * ROWS * c.step, c.step, height, along_c + v,
                                    std::min(COLUMNS, width - v), start > 0);
                     }

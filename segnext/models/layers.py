@@ -17,7 +17,7 @@ from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv, depthwise_gelu
-from segnext.kernels.norm import batch_norm, fixed_norm, group_norm, layer_norm, running_statistics
+from segnext.kernels.norm import Running, batch_norm, fixed_norm, group_norm, layer_norm
 from segnext.models.noise import Noise
 
 __all__ = [
@@ -86,6 +86,8 @@ class BatchNorm(Module):
     def _normalise(self, x: Var) -> Var:
         if not self.is_training():
             return fixed_norm(x, self.weight, self.bias, self.running_mean, self.running_var)
+        if self.tracking and not self.pooling and jt.world_size == 1:
+            return batch_norm(x, self.weight, self.bias, running=self._running)[0]
         average = all_reduce_mean if jt.world_size > 1 else None
         y, mean, variance = batch_norm(x, self.weight, self.bias, average=average)
         if self.tracking:
@@ -93,6 +95,10 @@ class BatchNorm(Module):
             if not self.pooling:
                 self.move_statistics()
         return y
+
+    @property
+    def _running(self) -> Running:
+        return Running(self.running_mean, self.running_var, self.momentum)
 
     def move_statistics(self) -> None:
         """Moves the running statistics once, by the images of all passes since the last time as if of one batch."""
@@ -103,10 +109,7 @@ class BatchNorm(Module):
         if len(passes) > 1:
             mean = sum(own * (share / count) for own, _, share in passes)
             variance = sum((own + (each - mean) * (each - mean)) * (share / count) for each, own, share in passes)
-        running = self.running_mean, self.running_var
-        moved = running_statistics(running, (mean, variance), momentum=self.momentum, count=count)
-        for old, new in zip(running, moved, strict=True):
-            old.update(new)
+        self._running.move((mean, variance), count)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segnext.backend import Module, Var, jt
 from segnext.kernels.cast import cast
-from segnext.kernels.elementwise import add, gelu, multiply
+from segnext.kernels.elementwise import gelu, multiply
 from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise
 from segnext.kernels.residual import add_scaled
 from segnext.models.gradient_checkpointing import checkpointed
@@ -131,14 +131,15 @@ class Block(Module):
 
     def execute(self, x: Var, keep: Var) -> Var:
         x = cast(x, "float32")  # the sums too: see precision.py
-        attention = cast(self.attn(self.norm1(x)), "float32")
-        x = add_scaled(x, attention, self.layer_scale_1, keep, row=self.row)
+        normal = self.norm1(x)
+        attention, shortcut = (cast(each, "float32") for each in (self.attn(normal), normal))
+        x = add_scaled(x, attention, self.layer_scale_1, keep, row=self.row, shortcut=shortcut)
         mlp = cast(self.mlp(self.norm2(x)), "float32")
         return add_scaled(x, mlp, self.layer_scale_2, keep, row=self.row + 1)
 
 
 class SpatialAttention(Module):
-    """The multi-scale convolutional attention between two 1×1 convolutions, with a shortcut around all three."""
+    """The multi-scale convolutional attention between two 1×1 convolutions; Block adds the shortcut around them."""
 
     def __init__(self, channels: int) -> None:
         self.proj_1 = Conv(channels, channels, 1)
@@ -146,7 +147,7 @@ class SpatialAttention(Module):
         self.proj_2 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return add(self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x)))), x)
+        return self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x))))
 
 
 class SpatialGatingUnit(Module):

@@ -95,12 +95,25 @@ def test_batch_norm_over_two_ranks_equals_that_of_the_whole_batch() -> None:
     np.testing.assert_allclose(y.numpy(), expected[:2], rtol=1e-4, atol=1e-5)
 
 
-def test_running_statistics_equal_the_reference() -> None:
+def running_after(function: Callable[..., Any], shape: tuple[int, ...]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    variables = [jt.array(rng.random(37).astype(np.float32)) for _ in range(4)]
-    ours, plain = (
-        function(variables[:2], variables[2:], momentum=0.1, count=5)
-        for function in (norm.running_statistics, norm.running_statistics_reference)
-    )
-    for mine, expected in zip(ours, plain, strict=True):
-        np.testing.assert_allclose(mine.numpy(), expected.numpy(), rtol=1e-6)
+    x, mean = (jt.array(rng.standard_normal(size).astype(np.float32)) for size in (shape, shape[1]))
+    running = norm.Running(mean, jt.ones(shape[1]), momentum=0.1)
+    function(x, running)
+    return [running.mean.numpy(), running.variance.numpy()]
+
+
+@pytest.mark.parametrize("shape", [(2, 37, 2, 3), (1, 5, 1, 1)])
+def test_running_statistics_equal_the_reference(shape: tuple[int, ...]) -> None:
+    ones, zeros, count = jt.ones(shape[1]), jt.zeros(shape[1]), shape[0] * shape[2] * shape[3]
+
+    def within(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x, running: function(x, ones, zeros, running=running)
+
+    def alone(x: Any, running: norm.Running) -> None:
+        running.move(norm.batch_norm(x, ones, zeros)[1:], count)
+
+    expected = running_after(within(norm.batch_norm_reference), shape)
+    for function in (within(norm.batch_norm), alone):
+        for mine, plain in zip(running_after(function, shape), expected, strict=True):
+            np.testing.assert_allclose(mine, plain, rtol=1e-5, atol=1e-6)
