@@ -234,7 +234,7 @@ class PredictConfig(CommonConfig):
         require(0 <= self.alpha <= 1, "alpha", self.alpha, "a number from 0 to 1")
 
 
-TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile")
+TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile", "compile_fp32")
 BENCHMARKS = ("train", "inference", "data", "start", "cold_start")
 
 
@@ -251,7 +251,8 @@ class BenchmarkConfig(SharedConfig):
         repeats: rounds that do
         against: torch: the same network in PyTorch, in turns with ours
         engines: exported models beside ours in inference: onnxruntime, openvino, or both as [onnxruntime,openvino]
-        torch_settings: how PyTorch runs: eager, channels_last, tf32, bf16, compile; empty: what suits the device
+        torch_settings: how PyTorch runs: eager, channels_last, tf32, bf16, compile (of bf16), compile_fp32; empty: what
+            suits the device
     """
 
     UNREAD = (

@@ -228,7 +228,8 @@ class Worker:
         """Builds a training step (``what="train"``) or a prediction.
 
         Args:
-            setting: eager, channels_last, tf32, bf16 (with channels_last) or compile (the same, compiled).
+            setting: eager, channels_last, tf32, bf16 (with channels_last), compile (the same, compiled) or
+                compile_fp32 (channels_last, compiled).
             groups: learning rate, weight decay and names of the parameters.
         """
         self.device = device
@@ -237,10 +238,10 @@ class Worker:
         network.train(what == "train")
         images = torch.randn(batch, 3, *crop)
         labels = torch.randint(num_classes, (batch, *crop))
-        if setting in ("channels_last", "bf16", "compile"):
+        if setting not in ("eager", "tf32"):
             network = network.to(memory_format=torch.channels_last)
             images = images.contiguous(memory_format=torch.channels_last)
-        forward = torch.compile(network) if setting == "compile" else network
+        forward = torch.compile(network) if setting.startswith("compile") else network
         half = setting in ("bf16", "compile")
 
         def logits() -> Any:

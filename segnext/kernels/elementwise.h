@@ -27,7 +27,10 @@ struct ReluGradient {
     const float *y, *dy;
     float* dx;
 
-    SEGNEXT_EACH void operator()(size_t i) const { dx[i] = y[i] > 0.f ? dy[i] : 0.f; }
+    SEGNEXT_EACH void operator()(size_t i) const {
+        const float slope = dy[i];  // read in any case: else every element is a branch
+        dx[i] = y[i] > 0.f ? slope : 0.f;
+    }
 };
 
 struct Multiply {

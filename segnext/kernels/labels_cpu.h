@@ -7,6 +7,7 @@
 
 namespace segnext {
 
+constexpr int SIDE = 8;             // classes at a time: the best of more would cost more than they save
 constexpr float NO_CLASS = -1e30f;  // the score of the lanes after the last class
 constexpr int PIXELS = 64;          // whose scores exist at a time
 constexpr int JOB = 32;             // rows at a time, which share the rows of the network's input that they read
@@ -27,7 +28,7 @@ class Views {
     const int count, classes, lanes;
 
     Views(const float* logits, const int* plan, const float* weights)
-        : count(*plan), classes(plan[1]), lanes((classes + LANES - 1) / LANES * LANES), views(count) {
+        : count(*plan), classes(plan[1]), lanes((classes + SIDE - 1) / SIDE * SIDE), views(count) {
         plan += 2;
         const auto taps = [&](int outputs) {
             const Taps result{plan, plan + outputs, weights, outputs};
@@ -81,11 +82,11 @@ class Rows {
         const float weight = down.weight[i];
         for (int j = first; j < first + count; j++, to += lanes) {
             const ptrdiff_t left = (ptrdiff_t)along.first[j] * lanes, right = (ptrdiff_t)along.second[j] * lanes;
-            for (int c = 0; c < lanes; c += LANES) {
+            for (int c = 0; c < lanes; c += SIDE) {
                 const auto down_at = [&](ptrdiff_t at) {
-                    return *(const Lanes*)(low + at + c) * (1 - weight) + *(const Lanes*)(high + at + c) * weight;
+                    return *(const Eight*)(low + at + c) * (1 - weight) + *(const Eight*)(high + at + c) * weight;
                 };
-                *(Lanes*)(to + c) = down_at(left) * (1 - along.weight[j]) + down_at(right) * along.weight[j];
+                *(Eight*)(to + c) = down_at(left) * (1 - along.weight[j]) + down_at(right) * along.weight[j];
             }
         }
     }
@@ -108,7 +109,7 @@ class Rows {
 
     // `count` pixels of row `i` of the input, from column `first`.
     void input_row(int i, int first, int count, float* to) {
-        if (view.whole()) return window_row(0, i, first, count, [&](ptrdiff_t at, Lanes score) { *(Lanes*)(to + at) = score; });
+        if (view.whole()) return window_row(0, i, first, count, [&](ptrdiff_t at, Eight score) { *(Eight*)(to + at) = score; });
         std::fill_n(to, (size_t)count * lanes, 0.f);
         std::vector<float> hits(count);
         for (int n = 0; n < view.windows; n++) {
@@ -118,7 +119,7 @@ class Rows {
             if (from >= until) continue;
             float* start = to + (ptrdiff_t)(from - first) * lanes;
             blended = -1;
-            window_row(n, i - top, from - left, until - from, [&](ptrdiff_t at, Lanes score) { *(Lanes*)(start + at) += score; });
+            window_row(n, i - top, from - left, until - from, [&](ptrdiff_t at, Eight score) { *(Eight*)(start + at) += score; });
             for (int j = from; j < until; j++) hits[j - first] += 1;
         }
         for (int j = 0; j < count; j++)
@@ -139,26 +140,26 @@ class Rows {
             const float* left = line.data() + (ptrdiff_t)view.columns.first[first + j] * lanes;
             const float* right = line.data() + (ptrdiff_t)view.columns.second[first + j] * lanes;
             const float weight = view.columns.weight[first + j];
-            for (int c = 0; c < lanes; c += LANES)
-                store((ptrdiff_t)j * lanes + c, *(const Lanes*)(left + c) * (1 - weight) + *(const Lanes*)(right + c) * weight);
+            for (int c = 0; c < lanes; c += SIDE)
+                store((ptrdiff_t)j * lanes + c, *(const Eight*)(left + c) * (1 - weight) + *(const Eight*)(right + c) * weight);
         }
     }
 };
 
 // The first of the classes with the highest score.
 inline int best_class(const float* scores, int lanes) {
-    Lanes highest = *(const Lanes*)scores;
-    LanesInts best{}, number{};
-    for (int c = LANES; c < lanes; c += LANES) {
-        number += LANES;
-        const Lanes score = *(const Lanes*)(scores + c);
-        const LanesInts higher = score > highest;
+    Eight highest = *(const Eight*)scores;
+    EightInts best{}, number{};
+    for (int c = SIDE; c < lanes; c += SIDE) {
+        number += SIDE;
+        const Eight score = *(const Eight*)(scores + c);
+        const EightInts higher = score > highest;
         best = higher ? number : best;
         highest = higher ? score : highest;
     }
     int winner = best[0];
     float value = highest[0];
-    for (int v = 1; v < LANES; v++) {
+    for (int v = 1; v < SIDE; v++) {
         const int own = best[v] + v;
         const bool better = highest[v] > value || (highest[v] == value && own < winner);
         winner = better ? own : winner;

@@ -24,7 +24,6 @@ constexpr int GROUP = 8;     // panels at a time, at most
 constexpr int TOGETHER = 1024;  // depths of all panels of a group: they fill a part of the second-level cache
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
-typedef int LanesInts __attribute__((vector_size(LANES * sizeof(int))));
 typedef float Eight __attribute__((vector_size(8 * sizeof(float)), aligned(sizeof(float))));
 typedef int EightInts __attribute__((vector_size(8 * sizeof(int))));
 
@@ -93,6 +92,12 @@ void pack(const float* data, const Axis& lines, const Axis& inner, const ptrdiff
         for (int d = 0; d < depth; d++) std::memcpy(packed + d * WIDTH, from + offsets[d], WIDTH * sizeof(float));
         return;
     }
+    if (lines.step == 2 && count == WIDTH && lines.run(first) >= WIDTH) {  // of a stride of 2
+        const float* from = data + lines.at(first);
+        for (int d = 0; d < depth; d++)
+            for (int i = 0; i < WIDTH; i++) packed[d * WIDTH + i] = from[offsets[d] + 2 * i];
+        return;
+    }
     if (inner.step != 1 || inner.run(start) == 1) {
         const float* from[WIDTH];
         for (int i = 0; i < count; i++) from[i] = data + lines.at(first + i);
@@ -155,12 +160,13 @@ inline void multiply(int rows, int inner, int columns, const Matrix& a, const Ma
                      const float* bias = nullptr) {
     const int strips = (rows + ROWS - 1) / ROWS, panels = (columns + COLUMNS - 1) / COLUMNS;
     const std::unique_ptr<float[]> packed(new float[(size_t)strips * ROWS * std::min(inner, DEPTH)]);
-    // A job is some strips times some panels: several panels where they are shallow, so that long pieces of C are
-    // written, and a share of the strips where there are too few panels for the threads.
+    // A job is some strips times some panels: several panels where there are many, so that long pieces of memory are
+    // read and written, and a share of the strips where the panels would leave threads idle; each packs them anew.
     const int threads = omp_get_max_threads();
-    const int group = std::max(1, std::min({TOGETHER / std::max(1, std::min(inner, DEPTH)), GROUP, panels / threads}));
+    const int group = std::max(1, std::min({TOGETHER / std::max(1, std::min(inner, DEPTH)), GROUP, panels / (4 * threads)}));
     const int groups = (panels + group - 1) / group;
-    const int shares = threads == 1 ? 1 : std::max(1, std::min(strips, 4 * threads / std::max(groups, 1)));
+    int shares = 1;
+    while (shares < std::min(strips, threads) && groups * shares < 8 * threads && groups * shares % threads) shares++;
 #pragma omp parallel
     {
         const std::unique_ptr<float[]> panel(new float[(size_t)group * COLUMNS * std::min(inner, DEPTH)]);
