@@ -134,8 +134,8 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         code = source.replace("INDEX", "int").replace("MEMORY", f"out{len(outputs) - 1}_p,")
         found[f"norm, {name}"] = (norm._CUDA_HEADER, code, inputs, outputs)
     inputs = [f4, f4, f1, "float32 2"]
-    found["residual"] = (residual._CUDA_HEADER, residual._FORWARD, inputs, [f4])
-    code = residual._GRADIENT.replace("SUMS", "out2_p,")
+    found["residual"] = (residual._CUDA_HEADER, residual._FORWARD.replace("SHORTCUT", ""), inputs, [f4])
+    code = residual._GRADIENT.replace("SHORTCUT", "").replace("SUMS", "out2_p,")
     found["residual, gradient"] = (residual._CUDA_HEADER, code, inputs, [f4, f1, f1])
     for kind in resize._CUDA_TYPES:
         found[f"sum of channels, {kind}"] = (sums.PLANES_CUDA, sums._CHANNELS, [f"{kind} 4"], [f"{kind} 1", f1])
