@@ -11,7 +11,7 @@ from pathlib import Path
 from segnext.errors import BackendError
 from segnext.files import link_atomically
 
-__all__ = ["JITTOR_VERSION", "check_packages", "lay_onednn"]
+__all__ = ["JITTOR_VERSION", "check_packages", "lay_onednn", "package_problem"]
 
 JITTOR_VERSION = "1.3.11.0"
 
@@ -19,17 +19,27 @@ JITTOR_VERSION = "1.3.11.0"
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
 
 
+_CURES = {"jittor": f"pip install jittor=={JITTOR_VERSION}", "numpy": 'pip install "numpy<2"'}
+
+
+def package_problem(name: str) -> tuple[str, str] | None:
+    """What is wrong with the installed ``jittor`` or ``numpy``, and the cure; None: nothing."""
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "is not installed", _CURES[name]
+    if name == "jittor" and version != JITTOR_VERSION:
+        return f"{version} is installed, this project is built and tested on {JITTOR_VERSION}", _CURES[name]
+    if name == "numpy" and int(version.split(".")[0]) >= 2:
+        return f"{version} gives silent garbage with Jittor", _CURES[name]
+    return None
+
+
 def check_packages() -> None:
     """Refuses versions that are known to give wrong results or not to import."""
-    try:
-        jittor = importlib.metadata.version("jittor")
-    except importlib.metadata.PackageNotFoundError:
-        raise BackendError(f"Jittor is not installed: pip install jittor=={JITTOR_VERSION}") from None
-    if jittor != JITTOR_VERSION:
-        raise BackendError(f"Jittor {jittor} is installed, this project is built and tested on {JITTOR_VERSION}")
-    numpy = importlib.metadata.version("numpy")
-    if int(numpy.split(".")[0]) >= 2:
-        raise BackendError(f'NumPy {numpy} gives silent garbage with Jittor: pip install "numpy<2"')
+    for name, title in (("jittor", "Jittor"), ("numpy", "NumPy")):
+        if found := package_problem(name):
+            raise BackendError(f"{title} {found[0]}: {found[1]}")
 
 
 def lay_onednn(jittor_home: Path) -> None:

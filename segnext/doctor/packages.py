@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segnext.backend import JITTOR_VERSION
+from segnext.backend.packages import package_problem
 from segnext.doctor import Finding, ok, problem, warning
 from segnext.lazy import LazyModule
 
@@ -34,23 +34,17 @@ def check_python() -> Finding:
 
 
 def check_jittor() -> Finding:
-    cure = f"pip install jittor=={JITTOR_VERSION}"
-    version = _version("jittor")
-    if version is None:
-        return problem("Jittor", "not installed", cure)
-    if version != JITTOR_VERSION:
-        return problem("Jittor", f"{version}, but this project is built and tested on {JITTOR_VERSION}", cure)
-    return ok("Jittor", version)
+    return _as_the_backend_does("Jittor", "jittor")
 
 
 def check_numpy() -> Finding:
-    cure = 'pip install "numpy<2"'
-    version = _version("numpy")
-    if version is None:
-        return problem("NumPy", "not installed", cure)
-    if int(version.split(".")[0]) >= 2:
-        return problem("NumPy", f"{version} gives silent garbage with Jittor", cure)
-    return ok("NumPy", version)
+    return _as_the_backend_does("NumPy", "numpy")
+
+
+def _as_the_backend_does(topic: str, name: str) -> Finding:
+    if found := package_problem(name):
+        return problem(topic, *found)
+    return ok(topic, importlib.metadata.version(name))
 
 
 def check_requirements() -> Finding:
