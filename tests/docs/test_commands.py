@@ -1,10 +1,12 @@
-"""Every command that the pages and the help texts show is one that the verbs take."""
+"""Every command that pages, help texts and messages show is one that the verbs take."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,8 @@ from segnext.app.schema import VERBS
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = "own-data.md"  # test_own_data.py
-PAGES = [
-    page
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("conf/*.yaml"))
-    if page.name != RUN_ELSEWHERE
-]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("conf/*.yaml"))]
+SOURCES = sorted(file for room in ("segnext", "runners") for file in (ROOT / room).rglob("*.py"))
 OF_PLUGINS = re.compile(r"hydra[./]|\+sweep=(search|slurm)|\w+\(|…|--")  # tests/sweeps
 COMMAND = re.compile(r"^\s*(?:\w+=\S+ )*(?:segnext|python -m runners\.?) ?(\w+) (.*)", re.MULTILINE)
 
@@ -45,7 +44,32 @@ def single(argument: str) -> str:
     return f"{argument.split('=')[0]}={next(override.sweep_string_iterator())}"
 
 
-SHOWN = {(verb, *words): page.name for page in PAGES for verb, words in commands(page)}
+def messages(source: Path) -> Iterator[str]:
+    """The texts of a module, docstrings included, with an x where a value is filled in."""
+    nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+    filled = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    parts = {id(part) for node in filled for part in node.values}
+    for node in filled:
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+
+
+def commands_in(message: str) -> Iterator[tuple[str, list[str]]]:
+    """Verb and settings of the commands inside a text, as far as the settings go."""
+    text = message.replace("dataset=…", "dataset=ade").replace("…", "x")
+    for verb, rest in re.findall(r"python -m runners\.(\w+) ([^`;)]*)", text):
+        given = shlex.split(rest)
+        words = list(takewhile(lambda word: "=" in word or word == "-m", given))
+        if verb in VERBS and words and "x" not in given:  # what a bare x stands for is run in test_pasted_back.py
+            yield verb, words
+
+
+SHOWN = dict.fromkeys(
+    [(verb, *words) for page in PAGES if page.name != RUN_ELSEWHERE for verb, words in commands(page)]
+    + [(verb, *words) for file in SOURCES for text in messages(file) for verb, words in commands_in(text)]
+)
 
 
 def test_there_are_commands_of_every_verb() -> None:
