@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from segnext.data.classes import CITYSCAPES_LABEL_IDS, IGNORE_LABEL
 from segnext.data.folder_datasets import list_files
 from segnext.data.reading import read_label
 from segnext.errors import DataError
+from segnext.files import write_atomically
 
 __all__ = [
     "DOWNLOAD_URL",
@@ -148,15 +148,7 @@ def _convert(source: Path, target: Path, draw: Drawer | None) -> None:
     succeeded, encoded = cv2.imencode(".png", train_ids)
     if not succeeded:
         raise DataError(f"{source} cannot be written as PNG; report this")
-    # same folder, hence same file system, so that the rename is atomic
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(encoded.tobytes())
-        os.replace(partial, target)
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error}; check space and permissions") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(target, encoded.tobytes(), error=DataError)
 
 
 def _map_label_ids(source: Path) -> UInt8:

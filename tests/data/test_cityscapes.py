@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnext.data import preparation
+from segnext import files
 from segnext.data.preparation import LABEL_ID_TO_TRAIN_ID, convert_labels, to_label_ids, to_train_ids
 from segnext.data.reading import read_label
 from segnext.errors import DataError
@@ -78,7 +78,7 @@ def test_a_file_appears_only_when_complete(tmp_path: Path, monkeypatch: pytest.M
     def full_disk(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(preparation.os, "replace", full_disk)
+    monkeypatch.setattr(files.os, "replace", full_disk)
     report = convert_labels(tmp_path)
     assert "No space left" in report.failed[0]
     assert [file.name for file in (tmp_path / STEM).parent.iterdir()] == ["bonn_000000_000019_gtFine_labelIds.png"]
