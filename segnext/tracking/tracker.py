@@ -251,7 +251,9 @@ class Tracker:
 
     def _draw(self) -> None:
         best = self._figures.get("best_iteration")
+        self.note("drawing curves and samples")
         write_pictures(self.folder, read_events(self.folder.events), best_iteration=best)
+        self.note("")
         self._drawn = True
 
     def _close_mirrors(self, state: State) -> None:
