@@ -44,13 +44,17 @@ class Browser:
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
         )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self.show_as("screen", dark=dark)
 
     def open(self, address: str, ready: str = "document.readyState === 'complete'") -> None:
         """Opens ``address`` and waits until ``ready`` holds."""
         self._call("Page.navigate", url=address)
         self.wait_for(ready)
+
+    def show_as(self, media: str, *, dark: bool = False) -> None:
+        """Shows the page as on a ``screen`` or in ``print``."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     def wait_for(self, condition: str, seconds: float = 60) -> None:
         """Waits until a JavaScript expression is true."""

@@ -149,6 +149,16 @@ def test_the_page_fits_its_window_and_draws_every_chart_without_errors(width: in
 
 @pytest.mark.browser
 @needs_browser
+def test_on_paper_nothing_is_cut_off(search: str, tmp_path: Path) -> None:
+    for browser in opened(search, tmp_path, 794, dark=True):  # A4
+        browser.show_as("print")
+        browser.wait_for("[...document.querySelectorAll('.scroll')].every(s => s.scrollWidth <= s.clientWidth)", 10)
+        assert browser.run("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        assert browser.problems == []
+
+
+@pytest.mark.browser
+@needs_browser
 def test_best_trial_settings_and_importance_need_no_scrolling_sideways_at_1280_pixels(
     search: str, tmp_path: Path
 ) -> None:
