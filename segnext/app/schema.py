@@ -251,7 +251,7 @@ class BenchmarkConfig(SharedConfig):
         repeats: rounds that do
         against: torch: the same network in PyTorch, in turns with ours
         engines: exported models beside ours in inference: onnxruntime, openvino, or both as [onnxruntime,openvino]
-        torch_settings: how PyTorch runs: eager, channels_last, tf32, bf16, compile (of bf16), compile_fp32; empty: what
+        torch_settings: PyTorch as eager, channels_last, tf32, bf16, compile (of bf16), compile_fp32; empty: what
             suits the device
     """
 
