@@ -19,7 +19,7 @@ from PIL import Image
 
 from segnext.data.datasets import Dataset
 from segnext.data.settings import InferenceSettings
-from segnext.errors import DataError
+from segnext.errors import TrainingError
 from segnext.evaluation.evaluator import EvaluationResult
 from segnext.evaluation.inference import SegmentationPredictor, evaluation_mode
 from segnext.files import read_json, strict_json, write_atomically
@@ -69,10 +69,16 @@ def write_extremes(
     Args:
         result: of the first images of ``dataset``.
         settings, seed: those of the evaluation.
+
+    Raises:
+        TrainingError: the files cannot be written.
     """
     place = folder / _FOLDER
     shutil.rmtree(place, ignore_errors=True)  # of an earlier evaluation
-    place.mkdir(parents=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(place, error) from error
     predictor = SegmentationPredictor(model, settings, seed=seed)
     kept: list[dict[str, Any]] = []
     with evaluation_mode(model):
@@ -120,4 +126,8 @@ def _store(stem: Path, image: ValidationImage, confidence: NDArray[np.float32], 
         label_png(small.prediction.astype(np.uint8), palette).save(f"{stem}_prediction.png")
         Image.fromarray(np.asarray(grey, np.uint8)).save(f"{stem}_confidence.png")
     except OSError as error:
-        raise DataError(f"cannot write {stem.parent} ({error.strerror}): free disk space") from error
+        raise _unwritable(stem.parent, error) from error
+
+
+def _unwritable(place: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"cannot write {place} ({error.strerror}): free disk space, then resume or evaluate again")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segnext.data.settings import InferenceSettings
+from segnext.errors import TrainingError
 from segnext.evaluation.evaluator import EvaluationResult, evaluate
 from segnext.evaluation.extremes import read_extremes, write_extremes
 from segnext.evaluation.inference import SegmentationPredictor
@@ -66,3 +67,9 @@ def test_a_list_that_is_none_of_ours_is_empty(text: str, tmp_path: Path) -> None
     (tmp_path / "extremes").mkdir()
     (tmp_path / "extremes" / "extremes.json").write_text(text)
     assert read_extremes(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_named_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"cannot write .*extremes .*: free disk space"):
+        evaluated(tmp_path / "file")
