@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "BackendError", "ConfigError", "DataError", "DivergenceError", "ExportError", "SegNeXtError", "TrainingError",
-    "WeightsError", "out_of_memory_explained", "require",
+    "WeightsError", "found_at_work", "out_of_memory_explained", "require",
 ]  # fmt: skip
 
 # Jittor's allocator on a GPU, Jittor on seeing itself near the end, CUDA, cuBLAS and cuDNN, and C++ on the CPU.
@@ -29,6 +29,12 @@ class SegNeXtError(Exception):
 
     exit_code = 1
     on_all_ranks = False
+
+
+def found_at_work(error: BaseException) -> None:
+    """Takes the exit code 2 from an error: the work had begun when it was raised."""
+    if isinstance(error, SegNeXtError) and error.exit_code == 2:
+        error.exit_code = 1
 
 
 class ConfigError(SegNeXtError):

@@ -18,7 +18,7 @@ from segnext.app.renamed import RENAMED
 from segnext.app.resolution import to_yaml
 from segnext.app.schema import CommonConfig
 from segnext.distributed.communicator import Communicator
-from segnext.errors import ConfigError
+from segnext.errors import ConfigError, found_at_work
 from segnext.tracking.run_folder import RunFolder
 from segnext.training.interrupt import Interrupted, StopSignals
 from segnext.weights.checkpoint import describe, find_checkpoint
@@ -143,6 +143,7 @@ def recorded(folder: RunFolder, *, by: Communicator | None = None, at_once: bool
         folder.write_status("interrupted", exit_reason=name)
         raise
     except BaseException as error:
+        found_at_work(error)
         folder.write_status("failed", error=str(error), exit_reason=type(error).__name__)
         raise
     folder.write_status("finished")

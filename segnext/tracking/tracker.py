@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from segnext.errors import TrainingError
+from segnext.errors import TrainingError, found_at_work
 from segnext.tracking.events import Event, EventLog, read_events
 from segnext.tracking.images import ValidationImage, store_images, write_pictures
 from segnext.tracking.mirrors import Mirror, Sink
@@ -172,6 +172,7 @@ class Tracker:
                 self.folder.log.open("a", encoding="utf-8", errors="backslashreplace") as log,
             ):
                 traceback.print_exception(error, file=log)
+            found_at_work(error)
             self.finish("failed", error=str(error) or type(error).__name__, exit_reason=type(error).__name__)
 
     def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:

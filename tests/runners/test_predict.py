@@ -214,7 +214,7 @@ def test_the_model_is_built_in_the_precision_asked_for(
 @pytest.mark.usefixtures("cheap_model")
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("*.jpg", "matches no files"), ("empty", "holds no images"), ("a.png", "does not exist")],
+    [("*.jpg", "matches no images"), ("empty", "holds no images"), ("a.png", "does not exist")],
 )
 def test_nothing_to_segment_ends_in_exit_code_2_and_one_line(
     pattern: str,

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from segnext.errors import TrainingError
+from segnext.errors import DataError, TrainingError
 from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.events import Event, all_events, read_events, series
 from segnext.tracking.images import StoredImage, ValidationImage
@@ -87,6 +87,16 @@ def sample(name: str = "city/a.b", size: tuple[int, int] = (6, 8)) -> Validation
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path, "run")
+
+
+def test_an_error_that_comes_up_at_work_does_not_end_with_the_exit_code_of_wrong_settings(tmp_path: Path) -> None:
+    error = DataError("image 7.png cannot be decoded (any more)")
+    with (
+        pytest.raises(DataError),
+        Tracker(RunFolder.create(tmp_path, "x"), class_names=["a"], palette=np.zeros((1, 3), np.uint8)),
+    ):
+        raise error
+    assert error.exit_code == 1
 
 
 def test_a_run_that_ends_well_is_finished_and_its_figures_are_in_metrics_json(folder: RunFolder) -> None:
