@@ -28,8 +28,8 @@ def run(tmp_path: Path) -> Path:
 def test_resume_alone_brings_the_settings_of_the_run(run: Path) -> None:
     assert sorted(with_settings_of_run([f"resume={run}"], TrainConfig)) == sorted(
         [
-            'model="small"',
-            'dataset="folder"',
+            "model=small",
+            "dataset=folder",
             "dataset.crop=[64,32]",
             "dataset.label_map={255: 1}",
             'dataset.root="/data/a = b"',

@@ -23,6 +23,7 @@ def texts_in_the_code() -> str:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
+    found += [file.read_text(encoding="utf-8") for file in (REPOSITORY / "segnext").rglob("*.cc")]
     return "\n".join(found)
 
 
