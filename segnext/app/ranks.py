@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from segnext.backend.world import current_world
 from segnext.distributed.communicator import Communicator, Member
 from segnext.distributed.mpirun import pin
 from segnext.files import cache_home
+from segnext.progress import progress
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import rank_log
 
@@ -30,10 +32,10 @@ def assemble(
     if not jittor:
         return Communicator(world), open_folder(), []
     cores = pin(world)
-    announce = console.print
     folder = open_folder() if world.is_main else None
     log = folder.path / "jittor.log" if folder else cache_home() / "ranks" / f"jittor-{os.getpid()}.log"
-    backend.start(config.device.value, announce=announce, log=log)
+    with nullcontext() if console.is_terminal else progress(console, "starting Jittor"):
+        backend.start(config.device.value, announce=console.print, log=log)
     communicator = Communicator.join(timeout=config.rank_timeout)
     agreed, config.seed = communicator.broadcast((folder, config.seed))
     assert agreed is not None
