@@ -5,6 +5,9 @@ conf/VERB.yaml refers to both as ``${help_choices:}`` and ``${help_settings:}``.
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -75,4 +78,12 @@ def _lines(key: Key, root: DictConfig) -> Iterator[str]:
     if len(setting) >= _COLUMN:
         yield setting
         setting = ""
-    yield f"{setting:<{_COLUMN}}{key.text}"
+    yield from _wrapped(f"{setting:<{_COLUMN}}{key.text}")
+
+
+def _wrapped(line: str) -> list[str]:
+    """To the width of a terminal; elsewhere a setting stays in one line, which can be searched."""
+    if not sys.stdout.isatty():
+        return [line]
+    width = max(shutil.get_terminal_size().columns, _COLUMN + 20)
+    return textwrap.wrap(line, width, subsequent_indent=" " * _COLUMN, drop_whitespace=True, break_on_hyphens=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ def test_help_shows_the_values_as_the_command_line_makes_them(
     shown = help_of("train", monkeypatch, capsys, "dataset=cityscapes", "schedule.lr=1e-3")
     assert re.search(r"^  dataset.crop=\[1024,1024\] +\(height, width\) of the training crops", shown, re.MULTILINE)
     assert re.search(r"^  schedule.lr=0.001 +base learning rate of AdamW$", shown, re.MULTILINE)
+
+
+def test_on_a_terminal_explanations_are_wrapped_to_its_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    explanations = help_of("train", monkeypatch, capsys).splitlines()
+    assert max(len(line) for line in explanations if " " * 10 in line) <= 80
 
 
 def test_help_lists_the_choices_of_the_groups_that_a_verb_reads(

@@ -69,7 +69,7 @@ def test_a_broken_file_is_reported_and_the_rest_converted(tmp_path: Path) -> Non
     write_ids(tmp_path, STEM.replace("bonn", "jena"), [[7, 99]])
     report = convert_labels(tmp_path)
     assert report.converted == 1
-    assert sorted("99" in message for message in report.failed) == [False, True]
+    assert sorted("99" in message.replace(str(tmp_path), "") for message in report.failed) == [False, True]
 
 
 def test_a_file_appears_only_when_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
