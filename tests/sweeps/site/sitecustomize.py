@@ -19,7 +19,8 @@ def main(arguments: "list[str]") -> None:
     if "train" not in arguments or "hydra.mode=RUN" not in arguments:
         return
     settings = dict(text.split("=", 1) for text in arguments if "=" in text)
-    folder = json.loads(settings["run_folder"])
+    folder = settings["run_folder"]
+    folder = json.loads(folder) if folder.startswith('"') else folder
     behaviours = json.loads(os.environ.get("STAND_INS", "{}"))
     behaviour = next((what for override, what in behaviours.items() if override in arguments), "finish")
     miou = 1 - abs(math.log10(float(settings.get("schedule.lr", "1e-4"))) + 4) / 10
@@ -35,4 +36,8 @@ def main(arguments: "list[str]") -> None:
     os._exit(0)
 
 
-main(sys.orig_argv)
+try:
+    main(sys.orig_argv)
+except Exception:  # or the training itself would begin
+    traceback.print_exc()
+    os._exit(1)
