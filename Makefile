@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Two tests at a time on two cores: most wait for processes that they have started.
-PARALLEL ?= -n logical --maxprocesses 4 --dist worksteal
+# One test more at a time than there are cores, at most four: many wait for processes that they have started.
+PARALLEL ?= -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4))) --dist worksteal
 
 .DEFAULT_GOAL := help
 

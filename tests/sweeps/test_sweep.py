@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segnext.backend.world import World
 from segnext.errors import ConfigError
+from segnext.settings import literal
 from segnext.sweeps import sweep
 from segnext.sweeps.sweep import read_sweep
 
@@ -45,16 +46,16 @@ def test_a_job_is_told_its_folder_its_group_and_where_its_configuration_comes_fr
     read = read_sweep("train", given)
     job = read.job(["dataset=ade", "model=small", "sweep.slots=2"], SETTINGS)
     command = read.command(job)
-    assert command[1:3] == ["-m", "runners.train"]
+    assert command[1:3] == [str(Path("runners").absolute()), "train"]
     assert command[3:] == [
         "--config-dir",
         "/my conf",
         "hydra.searchpath=[file:///more]",
         "dataset=ade",
         "model=small",
-        f'tracking.group="{read.folder.name}"',
-        f'output_dir="{Path("outputs").absolute()}"',
-        f'run_folder="{job.folder}"',
+        f"tracking.group={literal(read.folder.name)}",
+        f"output_dir={literal(str(Path('outputs').absolute()))}",
+        f"run_folder={literal(str(job.folder))}",
         "hydra.mode=RUN",
     ]
 
