@@ -1,4 +1,4 @@
-"""Depthwise convolution: stride 1, odd kernel, "same" padding, with bias; on the CPU together with the GELU after it.
+"""Depthwise convolution: stride 1, odd kernel, "same" padding, with bias.
 
 Jittor computes grouped convolutions on the CPU by generic loops; MSCAN spends most of its time in them. The operator
 here is the same function with kernels of its own, for the CPU and for CUDA, tested against ``depthwise_reference``.
@@ -11,9 +11,8 @@ from pathlib import Path
 
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
-from segnext.kernels.elementwise import gelu
 
-__all__ = ["depthwise_conv", "depthwise_gelu", "depthwise_reference"]
+__all__ = ["depthwise_conv", "depthwise_reference"]
 
 
 _CPU_HEADER = "".join(
@@ -24,11 +23,10 @@ _CUDA_HEADER = Path(__file__).with_name("depthwise_cuda.h").read_text(encoding="
 
 _MAPS = "const segnext::Maps maps{(int)in0_shape0, (int)in0_shape1, (int)in0_shape2, (int)in0_shape3};\n"
 _CONVOLVE = f"""{_MAPS}SEGNEXT_DISPATCH_KERNEL(
-    convolve, in1_shape2, in1_shape3, in0_p, in1_p, in2_p, out0_p, maps, data["gelu"] != 0)
+    convolve, in1_shape2, in1_shape3, in0_p, in1_p, in2_p, out0_p, maps, false)
 """
 _GRADIENT = f"""{_MAPS}SEGNEXT_DISPATCH_KERNEL(
-    convolve_gradient, in2_shape2, in2_shape3, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p, maps,
-    data["gelu"] != 0)
+    convolve_gradient, in2_shape2, in2_shape3, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p, maps, nullptr)
 """
 
 _CUDA_CONVOLVE = """
@@ -63,21 +61,9 @@ def depthwise_conv(x: Var, weight: Var, bias: Var) -> Var:
     """
     if jt.flags.use_cuda:
         return _CudaConv.apply(x, weight, bias)
-    return _on_cpu(x, weight, bias, activate=False)
-
-
-def depthwise_gelu(x: Var, weight: Var, bias: Var) -> Var:
-    """``gelu(depthwise_conv(x, weight, bias))``."""
-    if jt.flags.use_cuda:
-        return gelu(depthwise_conv(x, weight, bias))
-    return _on_cpu(x, weight, bias, activate=True)
-
-
-def _on_cpu(x: Var, weight: Var, bias: Var, *, activate: bool) -> Var:
     if tuple(weight.shape[2:]) not in _SIZES:
-        y = depthwise_reference(x, weight, bias)
-        return gelu(y) if activate else y
-    return cast(_CpuConv(activate)(cast(x, "float32"), weight, bias), x.dtype)  # its kernels know float32 alone
+        return depthwise_reference(x, weight, bias)
+    return cast(_CpuConv()(cast(x, "float32"), weight, bias), x.dtype)  # its kernels know float32 alone
 
 
 def depthwise_reference(x: Var, weight: Var, bias: Var) -> Var:
@@ -87,21 +73,14 @@ def depthwise_reference(x: Var, weight: Var, bias: Var) -> Var:
 
 
 class _CpuConv(Function):
-    def __init__(self, activate: bool) -> None:
-        super().__init__()
-        self.data = {"gelu": float(activate)}
-
     def execute(self, x: Var, weight: Var, bias: Var) -> Var:
         self.saved = x, weight, bias
-        inputs = [x, weight, bias]
-        return jt.code(x.shape, x.dtype, inputs, cpu_header=_CPU_HEADER, cpu_src=_CONVOLVE, data=self.data)
+        return jt.code(x.shape, x.dtype, [x, weight, bias], cpu_header=_CPU_HEADER, cpu_src=_CONVOLVE)
 
     def grad(self, dy: Var) -> tuple[Var, Var, Var]:
         x, weight, bias = self.saved
         shapes, inputs = [x.shape, weight.shape, bias.shape], [x, dy, weight, bias]
-        dx, dweight, dbias = jt.code(
-            shapes, ["float32"] * 3, inputs, cpu_header=_CPU_HEADER, cpu_src=_GRADIENT, data=self.data
-        )
+        dx, dweight, dbias = jt.code(shapes, ["float32"] * 3, inputs, cpu_header=_CPU_HEADER, cpu_src=_GRADIENT)
         return dx, dweight, dbias
 
 

@@ -1,5 +1,5 @@
 // Depthwise convolution on the CPU: stride 1, odd kernels, "same" padding, float32, one filter per channel; and the GELU
-// after it where `gelu`, while the result is in the cache.
+// after it, while the result is in the cache, where that is asked for.
 #include <vector>
 
 namespace segnext {
@@ -23,10 +23,11 @@ void convolve(const float* x, const float* kernels, const float* biases, float* 
 }
 
 // Gradients with respect to the input, the kernels and the bias; those of kernels and bias are of each image, added up in
-// order. What the GELU was given is worked out again.
+// order. What the GELU was given, if there is one, is worked out again, and what it gave goes to `activated`; that may be
+// `dy` itself.
 template <int KH, int KW>
 void convolve_gradient(const float* x, const float* dy, const float* kernels, const float* biases, float* dx,
-                       float* dkernels, float* dbiases, const Maps& s, bool activated) {
+                       float* dkernels, float* dbiases, const Maps& s, float* activated) {
     const size_t weights = (size_t)s.channels * KH * KW;
     std::vector<float> own(s.batch * (weights + s.channels));
 #pragma omp parallel
@@ -42,6 +43,8 @@ void convolve_gradient(const float* x, const float* dy, const float* kernels, co
             if (activated) {
                 filter.apply(in, out);
                 slope.change(out, [](float value, float input) { return value * gelu_slope(input); });
+                out.change(out, [](float value, float) { return gelu(value); });
+                out.store(activated + offset, s.plane(), count);
             }
             filter_gradient<KH, KW>(in, slope, &own[n * weights + first * KH * KW],
                                     &own[s.batch * weights + n * s.channels + first], count);

@@ -16,7 +16,7 @@ from segnext.backend import Module, Var, jt
 from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
-from segnext.kernels.depthwise import depthwise_conv, depthwise_gelu
+from segnext.kernels.depthwise import depthwise_conv
 from segnext.kernels.norm import Running, batch_norm, fixed_norm, group_norm, layer_norm
 from segnext.models.noise import Noise
 
@@ -153,18 +153,16 @@ class GroupNorm(Module):
 
 
 class DepthwiseConv(Module):
-    """One filter per channel, stride 1, "same" padding, with bias; then GELU if ``activate``."""
+    """One filter per channel, stride 1, "same" padding, with bias."""
 
     compute_type = "float32"
 
-    def __init__(self, channels: int, kernel_size: tuple[int, int], *, activate: bool = False) -> None:
+    def __init__(self, channels: int, kernel_size: tuple[int, int]) -> None:
         self.weight = filled((channels, 1, *kernel_size), 0)
         self.bias = filled(channels, 0)
-        self.activate = activate
 
     def execute(self, x: Var) -> Var:
-        operator = depthwise_gelu if self.activate else depthwise_conv
-        return operator(cast(x, self.compute_type), self.weight, self.bias)
+        return depthwise_conv(cast(x, self.compute_type), self.weight, self.bias)
 
 
 class Dropout2d(Module):

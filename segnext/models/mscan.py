@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segnext.backend import Module, Var, jt
 from segnext.kernels.cast import cast
 from segnext.kernels.elementwise import gelu, multiply
+from segnext.kernels.mixing import mix
 from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise
 from segnext.kernels.residual import add_scaled
 from segnext.models.gradient_checkpointing import checkpointed
@@ -177,14 +178,13 @@ class MLP(Module):
         self.fc2 = Conv(hidden, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return self.fc2(self.dwconv(self.fc1(x)))
+        dtype, depthwise = self.fc2.compute_type, self.dwconv.dwconv
+        weight, bias = (cast(each, dtype) for each in (self.fc2.weight, self.fc2.bias))
+        return mix(cast(self.fc1(x), dtype), depthwise.weight, depthwise.bias, weight, bias)
 
 
 class DepthwiseMixing(Module):
-    """A depthwise 3×3 convolution and GELU; a module of its own for the official parameter name ``dwconv.dwconv``."""
+    """A place for the depthwise convolution, for its official name ``dwconv.dwconv``."""
 
     def __init__(self, channels: int) -> None:
-        self.dwconv = DepthwiseConv(channels, (3, 3), activate=True)
-
-    def execute(self, x: Var) -> Var:
-        return self.dwconv(x)
+        self.dwconv = DepthwiseConv(channels, (3, 3))

@@ -61,6 +61,7 @@ def test_a_record_is_json_with_every_round() -> None:
         ("code«HEADER:// Convolution on the CPU«CODE:segnext::input_gradient(in0_p", "convolution, backward"),
         ("code«IN_SIZE:3«HEADER:// Depthwise convolution on the CPU", "depthwise convolution"),
         ("code«HEADER:// Non-negative«CODE:segnext::factorise_gradient(in0_p", "matrix products (NMF)"),
+        ("code«HEADER:// Depthwise convolution on the CPU«CODE:segnext::mix_gradient(in0_p", "MLP, second half"),
         ("cublas_batched_matmul«T:float32", "matrix products (NMF)"),
         ("code«HEADER:// The depthwise«CODE:segnext::multi_scale_depthwise_gradient(in0_p", "depthwise convolution"),
         ("code«HEADER:// A step«CODE:segnext::launch(segnext::AdamW{in0_p", "AdamW"),
