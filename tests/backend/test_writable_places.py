@@ -89,6 +89,14 @@ def test_another_clone_in_another_folder_finds_the_same_cache(tmp_path: Path) ->
     assert found == f"{cache.name} {cache.compiler} {cache.python} {cache.sources}"
 
 
+def test_flags_for_another_processor_get_a_cache_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JITTOR_HOME", str(tmp_path))
+    monkeypatch.delenv("cc_flags", raising=False)
+    native = CompileCache.of_this_machine("cpu")
+    monkeypatch.setenv("cc_flags", "-march=haswell")
+    assert CompileCache.of_this_machine("cpu").name != native.name
+
+
 def test_another_version_of_jittor_gets_a_cache_of_its_own_beside_the_former(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
