@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from rich.console import Console
 
 from segnext import backend
@@ -22,7 +19,7 @@ from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
-from segnext.export.workload import ExportedInference, exported_contestants
+from segnext.export.workload import ExportedInference, exported_models
 from segnext.files import strict_json, write_atomically
 from segnext.progress import progress
 from segnext.tracking.run_supervisor import open_session
@@ -35,6 +32,7 @@ def main(config: BenchmarkConfig) -> None:
     # Whatever is missing shows here, before any work.
     classes = config.num_classes or len(known_classes(config.dataset))
     training_set = create_dataset(config.dataset, split="train") if "data" in config.what else None
+    validation_set = create_dataset(config.dataset, split="val") if "evaluate" in config.what else None
     if config.against:
         torch_interpreter()
 
@@ -42,7 +40,7 @@ def main(config: BenchmarkConfig) -> None:
     communicator, folder, members = assemble(config, lambda: open_run_folder(config, config.name), console)
     with open_session(communicator, folder.path, members), recorded(folder, by=communicator):
         machine = probe()
-        session = measure(config, communicator, classes, training_set, console)
+        session = measure(config, communicator, classes, training_set, validation_set, console)
         machine = machine.best(probe())
         figures = record(session, machine)
         if communicator.is_main:
@@ -52,10 +50,16 @@ def main(config: BenchmarkConfig) -> None:
 
 
 def measure(
-    config: BenchmarkConfig, communicator: Communicator, classes: int, training_set: Dataset | None, console: Console
+    config: BenchmarkConfig,
+    communicator: Communicator,
+    classes: int,
+    training_set: Dataset | None,
+    validation_set: Dataset | None,
+    console: Console,
 ) -> Session:
     """Runs every workload of ``what``."""
     device = backend.device_name()
+    exported = exported_models(config.engines, config.model, num_classes=classes)
     with progress(console, "starting") as report:
         session = Session(
             model=config.model,
@@ -72,17 +76,18 @@ def measure(
             if what == "train":
                 session.train()
             elif what == "inference":
-                session.inference(partial(_exported, config, classes) if config.engines else None)
+                session.inference(
+                    lambda images: {name: ExportedInference(model, images) for name, model in exported.items()}
+                )
+            elif what == "evaluate":
+                assert validation_set is not None
+                session.evaluation(validation_set, config.dataset.test, workers=config.workers, rivals=exported)
             elif what == "data":
                 assert training_set is not None
                 _measure_data(config, session, training_set)
             else:
                 session.start_up(cold=what == "cold_start")
     return session
-
-
-def _exported(config: BenchmarkConfig, classes: int, images: Any) -> dict[str, ExportedInference]:
-    return exported_contestants(config.engines, config.model, images, num_classes=classes)
 
 
 def _measure_data(config: BenchmarkConfig, session: Session, training_set: Dataset) -> None:

@@ -17,7 +17,8 @@ MODULES = sorted(
     module.name
     for package in (segnext, runners)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    if module.name != "segnext.benchmark.torch_twin"  # runs in an interpreter that has PyTorch
+    if not module.name.startswith("segnext.benchmark.torch_")
+    or module.name == "segnext.benchmark.torch_process"  # the others run in an interpreter that has PyTorch
 )
 LOOK = """
 import importlib, json, os, signal, sys

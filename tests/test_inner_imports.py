@@ -12,6 +12,7 @@ import segnext
 ROOT = Path(segnext.__file__).parents[1]
 FILES = [*sorted((ROOT / "segnext").rglob("*.py")), *sorted((ROOT / "runners").glob("*.py"))]
 OF_EXTRAS = {"hydra_plugins", "mpi4py", "onnx", "optuna", "tensorboardX", "wandb_workspaces", "segnext.export"}
+OF_EXTRAS |= {"segnext.benchmark.torch_evaluation"}  # PyTorch's interpreter may lack OpenCV
 OF_OPENCV = {"segnext.data", "segnext.doctor.browse"}  # the doctor answers where OpenCV can't be imported
 
 

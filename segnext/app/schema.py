@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from segnext.app.keys import all_but
 from segnext.app.tool_schema import (
-    OF_TESTS,
     OF_TRAINING,
     ConvertConfig,
     CountFormat,
@@ -235,7 +234,7 @@ class PredictConfig(CommonConfig):
 
 
 TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile", "compile_fp32")
-BENCHMARKS = ("train", "inference", "data", "start", "cold_start")
+BENCHMARKS = ("train", "inference", "evaluate", "data", "start", "cold_start")
 
 
 @dataclass
@@ -244,23 +243,21 @@ class BenchmarkConfig(SharedConfig):
 
     Attributes:
         name: folder of the measurements below output_dir
-        what: train, inference, data, start, cold_start, or a list of them: what=[train,inference]
+        what: train, inference, evaluate, data, start, cold_start, or a list of them: what=[train,inference]
         batch: images at a time; null: dataset.batch_size on a GPU, 2 on a CPU
         num_classes: null: the dataset's
         warmup: rounds that do not count
         repeats: rounds that do
         against: torch: the same network in PyTorch, in turns with ours
-        engines: exported models beside ours in inference: onnxruntime, openvino, or both as [onnxruntime,openvino]
+        engines: exported models beside ours in inference and evaluate: onnxruntime, openvino, or both as
+            [onnxruntime,openvino]
         torch_settings: PyTorch as eager, channels_last, tf32, bf16, compile (of bf16), compile_fp32; empty: what
             suits the device
     """
 
     UNREAD = (
-        *OF_TESTS,
         "dataset.pretrained",
         "dataset.flops_size",
-        "dataset.val_images",
-        "dataset.split_files.val",
         "dataset.split_files.test",
     )
 

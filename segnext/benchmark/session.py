@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from segnext import backend, complexity
 from segnext.backend.world import World
+from segnext.benchmark.evaluation import Evaluation, as_files
 from segnext.benchmark.measuring import Timing, forget_peak, peak_bytes, take_turns
 from segnext.benchmark.profiling import OperatorKind, profile_operators
 from segnext.benchmark.results import Row
 from segnext.benchmark.torch_process import TorchTwin
 from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch, seconds_to_first_step
+from segnext.data.augmentation import MEAN, STD
+from segnext.data.datasets import Dataset
+from segnext.data.settings import InferenceSettings
 from segnext.distributed.all_reduce import without_communication
 from segnext.distributed.communicator import Communicator
+from segnext.evaluation.inference import SegmentationModel
 from segnext.models.segnext import create_model
 from segnext.models.settings import ModelSettings
 from segnext.training.optimizer import AdamW, parameter_groups
@@ -66,9 +71,9 @@ class Session:
         images, labels = random_batch(self.batch, self.crop, self.num_classes)
         step = TrainingStep(model, AdamW(parameters, groups), images, labels)
         theirs = [(_LR * group.lr_factor, group.weight_decay, names) for group, names in groups.items()]
-        self._network("train", step, theirs)
+        self._network("train", step, groups=theirs)
 
-    def inference(self, rivals: Rivals | None = None) -> None:
+    def inference(self, rivals: Rivals) -> None:
         """Labels at full resolution of random images, evaluation mode.
 
         Args:
@@ -76,11 +81,11 @@ class Session:
         """
         model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
-        self._network("inference", Inference(model, images), [], rivals(images) if rivals is not None else {})
+        self._network("inference", Inference(model, images), rivals(images))
 
     def data(self, batches: Iterator[Any]) -> None:
         """Training batches from the loader, with nobody else at work."""
-        self.rows.append(Row("data", "NumPy", self._turns("data", {"": Pipeline(batches)})[""]))
+        self.rows.append(Row("data", "NumPy", self._turns("data", {"": Pipeline(batches)}, self.batch)[""]))
 
     def start_up(self, *, cold: bool) -> None:
         """From the start of Python to the end of the first training step; measured once, it takes up to minutes."""
@@ -97,35 +102,47 @@ class Session:
         self.progress(what, 1, 1)
         self.rows.append(Row(what, _OURS, Timing((seconds,), 0)))
 
+    def evaluation(
+        self,
+        dataset: Dataset,
+        settings: InferenceSettings,
+        *,
+        workers: int,
+        rivals: Mapping[str, SegmentationModel] | None = None,
+    ) -> None:
+        """All images of ``dataset``, from decoding to the confusion matrix.
+
+        Args:
+            settings: how images are shown to the model.
+            workers: processes that read images ahead, ours and PyTorch's.
+            rivals: other models, by name.
+        """
+        ours = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
+        with as_files(dataset) as files:
+            models = {_OURS: ours, **(rivals or {})}
+            contestants = {name: Evaluation(each, files, settings, workers=workers) for name, each in models.items()}
+            paths = [(str(files.image_path(number)), str(files.label_path(number))) for number in range(len(files))]
+            timings, peaks = self._against_torch(
+                "evaluate", contestants, images=len(files), files=paths, reduce_zero_label=files.reduce_zero_label,
+                settings=asdict(settings), mean=MEAN, std=STD, workers=workers,
+            )  # fmt: skip
+        for name, timing in timings.items():
+            ratio = timings[_OURS].ratio(timing) if len(timings) > 1 else None
+            self.rows.append(Row("evaluate", name, timing, peak_bytes=peaks[name], ratio=ratio))
+
     def _network(
         self,
         what: str,
         ours: Callable[[], float],
-        groups: Sequence[Any],
         rivals: Mapping[str, Callable[[], float]] | None = None,
+        **workload: Any,
     ) -> None:
-        rivals = rivals or {}
         if self.communicator.size > 1:
             self._ranks(what, ours)
             return
-        with ExitStack() as stack:
-            twins = {f"torch {setting}": stack.enter_context(TorchTwin()) for setting in self.torch_settings}
-            for setting, twin in zip(self.torch_settings, twins.values(), strict=True):
-                self.versions |= twin.prepare(
-                    what=what,
-                    setting=setting,
-                    model=self.model.name,
-                    num_classes=self.num_classes,
-                    batch=self.batch,
-                    crop=self.crop,
-                    device=backend.device_name(),
-                    groups=groups,
-                )
-            forget_peak()
-            timings = self._turns(what, {_OURS: ours, **rivals, **{name: twin.run for name, twin in twins.items()}})
-            # Rivals work in this process: the peak is nobody's own.
-            peaks = {_OURS: None if rivals else self._our_peak(), **dict.fromkeys(rivals)}
-            peaks |= {name: twin.peak_bytes for name, twin in twins.items()}
+        contestants = {_OURS: ours, **(rivals or {})}
+        workload |= {"batch": self.batch, "crop": self.crop}
+        timings, peaks = self._against_torch(what, contestants, images=self.batch, **workload)
         self.operators[what] = profile_operators(ours)
         moved = sum(kind.bytes for kind in self.operators[what])
         macs = self._macs(what)
@@ -138,22 +155,44 @@ class Session:
                     peak_bytes=peaks[name],
                     macs=macs,
                     bytes=moved if name == _OURS else None,
-                    ratio=timings[_OURS].ratio(timing) if twins or rivals else None,
+                    ratio=timings[_OURS].ratio(timing) if len(timings) > 1 else None,
                 )
             )
 
+    def _against_torch(
+        self, what: str, contestants: Mapping[str, Callable[[], float]], *, images: int, **workload: Any
+    ) -> tuple[dict[str, Timing], dict[str, int | None]]:
+        """Timing and peak memory of ``contestants``, the first of which is ours, and of PyTorch, by name."""
+        with ExitStack() as stack:
+            twins = {f"torch {setting}": stack.enter_context(TorchTwin()) for setting in self.torch_settings}
+            for setting, twin in zip(self.torch_settings, twins.values(), strict=True):
+                self.versions |= twin.prepare(
+                    what=what,
+                    setting=setting,
+                    model=self.model.name,
+                    num_classes=self.num_classes,
+                    device=backend.device_name(),
+                    **workload,
+                )
+            forget_peak()
+            timings = self._turns(what, {**contestants, **{name: twin.run for name, twin in twins.items()}}, images)
+            peaks: dict[str, int | None] = dict.fromkeys(contestants)
+            if len(contestants) == 1:  # several work in this process: its peak is nobody's own
+                peaks[_OURS] = self._our_peak()
+            return timings, peaks | {name: twin.peak_bytes for name, twin in twins.items()}
+
     def _ranks(self, what: str, ours: Callable[[], float]) -> None:
-        timings = self._turns(what, dict(contestants(what, ours, self.communicator)))
+        timings = self._turns(what, dict(contestants(what, ours, self.communicator)), self.batch)
         for name, timing in timings.items():
             images = self.batch * (1 if name == "1 alone" else self.communicator.size)
             self.rows.append(Row(what, name, Timing(timing.seconds, images)))
         self.scaling[what] = scaling(timings, self.communicator.size)
 
-    def _turns(self, what: str, contestants: dict[str, Callable[[], float]]) -> dict[str, Timing]:
+    def _turns(self, what: str, contestants: dict[str, Callable[[], float]], images: int) -> dict[str, Timing]:
         warmup, repeats = self.rounds
         return take_turns(
             contestants,
-            images=self.batch,
+            images=images,
             warmup=warmup,
             repeats=repeats,
             progress=lambda done, total: self.progress(what, done, total),

@@ -23,6 +23,9 @@ def default_settings(device: str) -> list[str]:
 class TorchTwin:
     """A context manager around the process; it waits idly while we are timed.
 
+    Attributes:
+        peak_bytes, result: the largest memory so far, and what the last call of ``run`` counted.
+
     Raises:
         ConfigError: PyTorch is nowhere.
         BackendError: the process failed; the message is PyTorch's.
@@ -37,6 +40,7 @@ class TorchTwin:
             text=True,
         )
         self.peak_bytes = 0
+        self.result: Any = None
 
     def prepare(self, **workload: Any) -> dict[str, Any]:
         """Builds the workload (see ``torch_twin.Worker.prepare``); returns PyTorch's version and threads."""
@@ -46,7 +50,7 @@ class TorchTwin:
     def run(self) -> float:
         """Seconds of one call of the prepared workload."""
         answer = self._ask("run", {})
-        self.peak_bytes = int(answer["peak_bytes"])
+        self.peak_bytes, self.result = int(answer["peak_bytes"]), answer["result"]
         return float(answer["seconds"])
 
     def _ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:

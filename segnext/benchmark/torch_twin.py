@@ -210,77 +210,97 @@ def conv_norm(channels_in: int, channels: int) -> nn.Sequential:
 class Worker:
     """Answers ``{"prepare": …}`` by building a workload and ``{"run": {}}`` by timing it once."""
 
-    step: Callable[[], None]
+    step: Callable[[], Any]
     device: str
 
     def prepare(
-        self,
-        *,
-        what: str,
-        setting: str,
-        model: str,
-        num_classes: int,
-        batch: int,
-        crop: Sequence[int],
-        device: str,
-        groups: Sequence[tuple[float, float, Sequence[str]]],
+        self, *, what: str, setting: str, model: str, num_classes: int, device: str, **workload: Any
     ) -> dict[str, Any]:
-        """Builds a training step (``what="train"``) or a prediction.
+        """Builds a training step (``what="train"``), a prediction or an evaluation.
 
         Args:
             setting: eager, channels_last, tf32, bf16 (with channels_last), compile (the same, compiled) or
                 compile_fp32 (channels_last, compiled).
-            groups: learning rate, weight decay and names of the parameters.
+            workload: see ``_training``, ``_prediction`` and ``torch_evaluation.Evaluation``.
         """
         self.device = device
         torch.backends.cudnn.benchmark = True
         network = SegNeXt(get_variant(model), num_classes=num_classes).to(device)
         network.train(what == "train")
-        images = torch.randn(batch, 3, *crop)
-        labels = torch.randint(num_classes, (batch, *crop))
-        if setting not in ("eager", "tf32"):
-            network = network.to(memory_format=torch.channels_last)
-            images = images.contiguous(memory_format=torch.channels_last)
+        layout = torch.contiguous_format if setting in ("eager", "tf32") else torch.channels_last
+        network = network.to(memory_format=layout)
         forward = torch.compile(network) if setting.startswith("compile") else network
         half = setting in ("bf16", "compile")
 
-        def logits() -> Any:
+        def logits(images: Tensor) -> Tensor:
             torch.set_float32_matmul_precision("high" if setting == "tf32" else "highest")
             torch.backends.cudnn.allow_tf32 = setting == "tf32"
+            images = images.to(device, non_blocking=True).contiguous(memory_format=layout)
             with torch.autocast(device, torch.bfloat16, enabled=half):
-                output = forward(images.to(device, non_blocking=True)).float()
-            return F.interpolate(output, size=tuple(crop), mode="bilinear", align_corners=False)
+                output = forward(images).float()
+            return F.interpolate(output, size=images.shape[2:], mode="bilinear", align_corners=False)
 
-        def train() -> None:
-            loss = F.cross_entropy(logits(), labels.to(device), ignore_index=255, reduction="none").mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+        if what == "evaluate":
+            from segnext.benchmark.torch_evaluation import Evaluation  # needs OpenCV and Pillow
 
-        def infer() -> None:
-            with torch.no_grad():
-                logits().argmax(1).cpu()
-
-        self.step = infer
-        if what == "train":
-            named = dict(network.named_parameters())
-            optimizer = torch.optim.AdamW(
-                [{"params": [named[n] for n in names], "lr": lr, "weight_decay": decay} for lr, decay, names in groups]
-            )
-            self.step = train
+            self.step = Evaluation(logits, device=device, num_classes=num_classes, **workload)
+        elif what == "train":
+            self.step = self._training(network, logits, num_classes, layout, **workload)
+        else:
+            self.step = self._prediction(logits, layout, **workload)
         forget_peak()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         return {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
+    def _training(
+        self,
+        network: nn.Module,
+        logits: Callable[[Tensor], Tensor],
+        num_classes: int,
+        layout: torch.memory_format,
+        *,
+        batch: int,
+        crop: Sequence[int],
+        groups: Sequence[tuple[float, float, Sequence[str]]],
+    ) -> Callable[[], None]:
+        """``groups``: learning rate, weight decay and names of the parameters."""
+        named = dict(network.named_parameters())
+        optimizer = torch.optim.AdamW(
+            [{"params": [named[n] for n in names], "lr": lr, "weight_decay": decay} for lr, decay, names in groups]
+        )
+        images = torch.randn(batch, 3, *crop).contiguous(memory_format=layout)
+        labels = torch.randint(num_classes, (batch, *crop))
+
+        def train() -> None:
+            target = labels.to(self.device)
+            loss = F.cross_entropy(logits(images), target, ignore_index=255, reduction="none").mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        return train
+
+    @staticmethod
+    def _prediction(
+        logits: Callable[[Tensor], Tensor], layout: torch.memory_format, *, batch: int, crop: Sequence[int]
+    ) -> Callable[[], None]:
+        images = torch.randn(batch, 3, *crop).contiguous(memory_format=layout)
+
+        def infer() -> None:
+            with torch.no_grad():
+                logits(images).argmax(1).cpu()
+
+        return infer
+
     def run(self) -> dict[str, Any]:
         self._wait()
         start = time.perf_counter()
-        self.step()
+        result = self.step()
         self._wait()
         elapsed = time.perf_counter() - start
         peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else peak_bytes()
-        return {"seconds": elapsed, "peak_bytes": peak}
+        return {"seconds": elapsed, "peak_bytes": peak, "result": result}
 
     def _wait(self) -> None:
         if self.device == "cuda":

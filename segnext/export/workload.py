@@ -21,7 +21,7 @@ from segnext.models.settings import ModelSettings
 from segnext.models.tensor_shapes import tensor_shapes
 from segnext.weights.checkpoint import CheckpointInfo
 
-__all__ = ["ExportedInference", "exported_contestants"]
+__all__ = ["ExportedInference", "exported_models"]
 
 
 class ExportedInference:
@@ -49,14 +49,14 @@ class ExportedInference:
         return result
 
 
-def exported_contestants(
-    engines: Sequence[Engine | str], model: ModelSettings, images: NDArray[np.float32], *, num_classes: int
-) -> dict[str, ExportedInference]:
-    """A model with drawn weights, exported with free sizes, by the name of each engine.
+def exported_models(engines: Sequence[Engine | str], model: ModelSettings, *, num_classes: int) -> dict[str, OnnxModel]:
+    """A model with drawn weights, exported with free sizes, by the name of each of ``engines``.
 
     Raises:
         ConfigError: an engine is not installed.
     """
+    if not engines:
+        return {}
     palette = np.zeros((num_classes, 3), np.uint8)
     classes = ClassTable("drawn", tuple(str(number) for number in range(num_classes)), palette)
     info = CheckpointInfo(model.name, "drawn", classes, model.nmf_rank, InferenceSettings())
@@ -66,10 +66,7 @@ def exported_contestants(
     }
     with TemporaryDirectory() as folder:
         file = write_onnx(tensors, Path(folder) / "model.onnx", info=info, settings=ExportSettings())
-        return {
-            Engine(name).value: ExportedInference(OnnxModel(file, engine=name, device="cpu"), images)
-            for name in engines
-        }
+        return {Engine(name).value: OnnxModel(file, engine=name, device="cpu") for name in engines}
 
 
 def _drawn(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -23,8 +23,10 @@ from safetensors.numpy import save_file
 from segnext.app.resolution import _refuse_without_effect
 from segnext.app.schema import VERBS
 from segnext.data.classes import SHAPES, ClassTable
+from segnext.data.datasets import Dataset
 from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError
+from segnext.evaluation.evaluator import evaluate
 from segnext.evaluation.metrics import Counts, PerImageCounts
 from segnext.export.settings import ExportSettings
 from segnext.export.video import VideoWriter
@@ -202,12 +204,12 @@ def test_predict(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("cheap")
 def test_evaluate(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with everything_is_read("evaluate", monkeypatch) as evaluate:
+    with everything_is_read("evaluate", monkeypatch) as command:
         for split in ("train", "val"):
-            evaluate(f"checkpoint={checkpoint(tmp_path)}", "workers=0", f"split={split}", *SLIDING, *DRAWN)
+            command(f"checkpoint={checkpoint(tmp_path)}", "workers=0", f"split={split}", *SLIDING, *DRAWN)
         for split_files in (False, True):
             data = of_folder(folder, split_files=split_files)
-            evaluate(f"checkpoint={checkpoint(tmp_path, MINE)}", "workers=0", *data)
+            command(f"checkpoint={checkpoint(tmp_path, MINE)}", "workers=0", *data)
 
 
 @pytest.mark.usefixtures("cheap")
@@ -235,10 +237,11 @@ def test_benchmark(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         def data(self, batches: Iterator[Any]) -> None:
             next(batches)
 
-        def inference(self, rivals: Any) -> None:
-            assert rivals is not None
+        def evaluation(self, dataset: Dataset, settings: InferenceSettings, **others: Any) -> None:
+            evaluate(FakeModel(len(dataset.classes)), dataset, settings=settings, workers=others["workers"])
 
     monkeypatch.setattr(runner, "Session", Session)
+    monkeypatch.setattr(runner, "exported_models", lambda *args, **kwargs: {})
     for part in ("probe", "record", "print_summary"):
         monkeypatch.setattr(runner, part, MagicMock())
     monkeypatch.setattr(runner, "strict_json", lambda *args, **kwargs: "{}")
@@ -246,7 +249,14 @@ def test_benchmark(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(runner, "backend", MagicMock(**{"device_name.return_value": "cuda"}))
     with everything_is_read("benchmark", monkeypatch) as benchmark:
         for data in (DRAWN, *(of_folder(folder, split_files=split_files) for split_files in (False, True))):
-            what = ("what=[train,inference,data]", "workers=0", "batch=4", "dataset.crop=[32,32]", "against=torch")
+            what = (
+                "what=[train,inference,evaluate,data]",
+                *SLIDING,
+                "workers=0",
+                "batch=4",
+                "dataset.crop=[32,32]",
+                "against=torch",
+            )
             benchmark(*what, "engines=[onnxruntime]", "num_classes=2", *data)
         benchmark("what=train", *DRAWN)
 

@@ -22,7 +22,7 @@ def test_an_interpreter_without_pytorch_ends_with_a_clear_error(monkeypatch: pyt
     monkeypatch.setenv("PYTHONNOUSERSITE", "1")
     monkeypatch.setattr("segnext.benchmark.torch_process.package_environment", dict)  # the child finds no segnext
     with TorchTwin() as twin, pytest.raises(BackendError, match="ended with code 1"):
-        twin.prepare(what="inference", setting="eager", groups=[], **WORKLOAD)
+        twin.prepare(what="inference", setting="eager", **WORKLOAD)
 
 
 @pytest.mark.torch
@@ -32,9 +32,10 @@ def test_the_twin_times_training_and_inference() -> None:
     except ConfigError as error:
         pytest.skip(str(error))
     names = [name for name in tensor_shapes("tiny", num_classes=3) if not is_running_statistic(name)]
-    for what, setting in (("train", "eager"), ("inference", "channels_last")):
+    groups = {"groups": [(6e-5, 0.01, names)]}
+    for what, setting, more in (("train", "eager", groups), ("inference", "channels_last", {})):
         with TorchTwin() as twin:
-            versions = twin.prepare(what=what, setting=setting, groups=[(6e-5, 0.01, names)], **WORKLOAD)
+            versions = twin.prepare(what=what, setting=setting, **more, **WORKLOAD)
             assert "torch" in versions
             assert twin.run() > 0
             assert twin.peak_bytes > 100 << 20
@@ -47,4 +48,4 @@ def test_an_error_inside_pytorch_is_told() -> None:
     except ConfigError as error:
         pytest.skip(str(error))
     with TorchTwin() as twin, pytest.raises(BackendError, match="unknown model"):
-        twin.prepare(what="inference", setting="eager", groups=[], **(WORKLOAD | {"model": "huge"}))
+        twin.prepare(what="inference", setting="eager", **(WORKLOAD | {"model": "huge"}))

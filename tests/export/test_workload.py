@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from segnext.export.workload import exported_contestants
+from segnext.export.workload import ExportedInference, exported_models
 from segnext.models.settings import ModelSettings
 from tests.models.drawn import drawn_images
 
 
 def test_every_engine_labels_every_image_of_the_batch_alike() -> None:
     images = drawn_images((2, 3, 64, 96), 0)
-    contestants = exported_contestants(["onnxruntime", "openvino"], ModelSettings("tiny"), images, num_classes=7)
+    models = exported_models(["onnxruntime", "openvino"], ModelSettings("tiny"), num_classes=7)
+    contestants = {name: ExportedInference(model, images) for name, model in models.items()}
     assert list(contestants) == ["onnxruntime", "openvino"]
     first, second = (contestant.labels() for contestant in contestants.values())
     assert [labels.shape for labels in first] == [(64, 96), (64, 96)]

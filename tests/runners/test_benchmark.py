@@ -15,18 +15,21 @@ def test_a_benchmark_leaves_a_table_and_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    what = ("what=[train,inference,data]", "workers=0", f"run_folder={tmp_path / 'run'}")
-    assert run(main, monkeypatch, *SMALL, *what) == 0
+    what = ("what=[train,inference,evaluate,data]", "workers=0", f"run_folder={tmp_path / 'run'}")
+    drawn = ("dataset.image_size=[32,32]", "dataset.test.scale=null", "dataset.val_images=3")
+    assert run(main, monkeypatch, *SMALL, *what, *drawn) == 0
     record = json.loads((tmp_path / "run" / "benchmark.json").read_text())
     assert [(row["what"], row["runs_on"]) for row in record["rows"]] == [
         ("train", "Jittor"),
         ("inference", "Jittor"),
+        ("evaluate", "Jittor"),
         ("data", "NumPy"),
     ]
     assert all(len(row["timing"]["seconds"]) == 2 for row in record["rows"])
     assert all(0 < row["fraction_of_macs_rate"] < 1 for row in record["rows"][:2])
     assert record["rows"][0]["macs"] > 2.9 * record["rows"][1]["macs"]
     assert record["rows"][0]["peak_bytes"] > 50 << 20
+    assert record["rows"][2]["timing"]["images"] == 3
     assert sum(kind["calls"] for kind in record["operators"]["train"]) > 100
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines if not line.startswith("results:")) <= 80
