@@ -249,8 +249,7 @@ class BenchmarkConfig(SharedConfig):
         warmup: rounds that do not count
         repeats: rounds that do
         against: torch: the same network in PyTorch, in turns with ours
-        engines: exported models beside ours in inference and evaluate: onnxruntime, openvino, or both as
-            [onnxruntime,openvino]
+        engines: exported models beside ours in inference, evaluate: onnxruntime, openvino, or [onnxruntime,openvino]
         torch_settings: PyTorch as eager, channels_last, tf32, bf16, compile (of bf16), compile_fp32; empty: what
             suits the device
     """
