@@ -7,24 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from rich.console import Console
 
 from segnext import backend
 from segnext.app.film import segment_film
+from segnext.app.pictures import segment_file
 from segnext.app.runner import runner
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import PredictConfig
 from segnext.data.classes import known_classes
-from segnext.data.reading import read_image
-from segnext.data.settings import ReadingSettings
 from segnext.errors import SegNeXtError
 from segnext.evaluation.onnx_model import Engine
 from segnext.evaluation.predictor import Segmenter, find_images, result_names
 from segnext.export.video import VideoReader, is_video
 from segnext.files import strict_json, write_atomically
-from segnext.plots.overlays import label_png, overlay_with_legend, present_classes
 from segnext.progress import progress
 from segnext.screen import shown
 from segnext.weights.checkpoint import describe
@@ -50,7 +46,9 @@ def main(config: PredictConfig) -> int:
             if stops.received is not None:
                 break
             try:
-                done.append(_predict(segmenter, file, folder.path / name, reading=config.dataset, alpha=config.alpha))
+                done.append(
+                    segment_file(segmenter, file, folder.path / name, reading=config.dataset, alpha=config.alpha)
+                )
             except SegNeXtError as error:
                 failed.append({"input": str(file), "error": str(error)})
                 print(f"error: {error}", file=sys.stderr)
@@ -75,29 +73,6 @@ def _segmenter(config: PredictConfig) -> Segmenter:
     backend.start(config.device.value, announce=print, log=backend.default_log())
     network = trained.build(precision=config.precision, seed=config.seed)
     return Segmenter(network, classes, settings=config.dataset.test, seed=config.seed)
-
-
-def _predict(
-    segmenter: Segmenter, file: Path, target: Path, *, reading: ReadingSettings, alpha: float
-) -> dict[str, Any]:
-    """Writes ``<target>_label.png`` and ``<target>_overlay.png``; returns what predictions.json says of the image."""
-    image = read_image(file, reading)
-    labels = segmenter.predict(image)
-    classes = segmenter.classes
-    label_file, overlay_file = (target.with_name(f"{target.name}_{kind}.png") for kind in ("label", "overlay"))
-    label_png(labels, classes.palette).save(label_file)
-    page = overlay_with_legend(image, labels, classes.names, classes.palette, alpha)
-    Image.fromarray(page).save(overlay_file)
-    shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
-    present = present_classes(labels, classes=len(classes))
-    return {
-        "input": str(file),
-        "height": image.shape[0],
-        "width": image.shape[1],
-        "label": label_file.name,
-        "overlay": overlay_file.name,
-        "shares": {classes.names[k].strip(): float(shares[k]) for k in present},
-    }
 
 
 def _show(console: Console, images: Sequence[dict[str, Any]], *, rows: int = 20) -> None:

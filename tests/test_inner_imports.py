@@ -11,8 +11,10 @@ import segnext
 
 ROOT = Path(segnext.__file__).parents[1]
 FILES = [*sorted((ROOT / "segnext").rglob("*.py")), *sorted((ROOT / "runners").glob("*.py"))]
-OF_EXTRAS = {"hydra_plugins", "mpi4py", "onnx", "optuna", "tensorboardX", "wandb_workspaces", "segnext.export"}
-OF_EXTRAS |= {"segnext.benchmark.torch_evaluation"}  # PyTorch's interpreter may lack OpenCV
+OF_EXTRAS = {
+    "hydra_plugins", "mpi4py", "onnx", "optuna", "tensorboardX", "tifffile", "wandb_workspaces", "segnext.export",
+    "segnext.benchmark.torch_evaluation",  # PyTorch's interpreter may lack OpenCV
+}  # fmt: skip
 OF_OPENCV = {"segnext.data", "segnext.doctor.browse"}  # the doctor answers where OpenCV can't be imported
 
 

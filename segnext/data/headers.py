@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -21,7 +22,7 @@ __all__ = ["IMAGE_SUFFIXES", "Header", "explained", "is_image", "open_pixels", "
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 _IMAGE_FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format, "TIFF", "BMP", "GIF", "PPM")
 _ORIENTATION, _BITS, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 258, 277, 338, 339  # tags of TIFF and EXIF
-_UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError)
+_UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError, struct.error)
 """What Pillow raises for damaged files."""
 
 
@@ -92,7 +93,8 @@ def open_pixels(
 def _open_tiff(
     file: IO[bytes], factory: Any, what: str, path: str | Path, settings: ReadingSettings
 ) -> tuple[Header, Image.Image | None]:
-    tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+    start = file.read(16)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(start if start[2] == 43 else start[:8])  # 43: BigTIFF, above 4 GiB
     file.seek(tags.next)
     tags.load(file)
     height, width = int(tags[257]), int(tags[256])

@@ -94,11 +94,7 @@ def decode_image(path: str | Path, settings: ReadingSettings | None = None) -> D
     data = read_bytes(path, "image")
     with explained("image", path, data), io.BytesIO(data) as file:
         header, image = open_pixels(file, "image", path, settings or ReadingSettings())
-        if header.extra_bands:
-            raise DataError(
-                f"image {path} has {header.extra_bands} band(s) beside grey or RGB: write the three that the model "
-                "is to see into a file of their own"
-            )
+        refuse_extra_bands(header, path)
         if header.format == "JPEG" and header.mode != "CMYK":
             rgb, damage = _decode_jpeg(data)
             return Decoded(turn(rgb, header.orientation), header, damage)
@@ -109,6 +105,15 @@ def decode_image(path: str | Path, settings: ReadingSettings | None = None) -> D
             pixels = _decode_with_pillow(image)
         # both decoders turn a TIFF themselves
         return Decoded(pixels if header.format == "TIFF" else turn(pixels, header.orientation), header)
+
+
+def refuse_extra_bands(header: Header, path: str | Path) -> None:
+    """Raises DataError for bands of which nothing says what the model is to make of them."""
+    if header.extra_bands:
+        raise DataError(
+            f"image {path} has {header.extra_bands} band(s) beside grey or RGB: write the three that the model "
+            "is to see into a file of their own"
+        )
 
 
 def _decode_jpeg(data: bytes) -> tuple[UInt8, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -216,6 +216,54 @@ class SegmentationPredictor:
             strips_CHW = list(self._strips(passes, image, probabilities=True))
             return np.concatenate([self._arrays.numpy(strip) for strip in strips_CHW], axis=1)
 
+    def takes_rows(self, size: tuple[int, int]) -> bool:
+        """Whether an image of ``size`` = (height, width) is shown in windows at that size, once."""
+        settings = self.settings
+        return settings.windows == Windows.slide and not settings.tta and input_size(settings, *size, 1.0) == size
+
+    @out_of_memory_explained(_LESS_MEMORY)
+    def predict_by_rows(
+        self,
+        size: tuple[int, int],
+        read: Callable[[int, int], NDArray[np.uint8]],
+        write: Callable[[int, NDArray[np.int32]], None],
+        name: str = "",
+    ) -> None:
+        """Like ``predict`` for an image that ``takes_rows``, in memory that grows with its width alone.
+
+        Args:
+            size: (height, width) of the image in pixels.
+            read: the image's rows from a first to before a last one, (rows, W, 3) uint8 RGB.
+            write: takes the number of a row and the labels (rows, W) int32 from it on, from top to bottom.
+            name: seeds the bases.
+        """
+        settings, (height, width) = self.settings, size
+        rows = window_boxes(height, window=settings.crop[0], stride=settings.stride[0])
+        columns = window_boxes(width, window=settings.crop[1], stride=settings.stride[1])
+        dense = DenseLogits(height, width, (rows[0][1], columns[0][1]), arrays=self._arrays)
+        ends = [*(top for top, _ in rows[1:]), height]  # the windows below don't reach above these rows
+        with self._arrays.no_grad():
+            for number, ((top, bottom), end) in enumerate(zip(rows, ends, strict=True)):
+                band = read(top, bottom)
+                crops = [
+                    _Crop(band[:, left:right], dense, top, left, self._seed(name, 0, number * len(columns) + column))
+                    for column, (left, right) in enumerate(columns)
+                ]
+                for first in range(0, len(crops), settings.window_batch):
+                    self._forward(crops[first : first + settings.window_batch])
+                limit = self.strip_floats or self._arrays.strip_floats
+                classes = dense.parts[0][2].shape[0]
+                for start, stop in strips(end - top, max(1, limit // (width * classes))):
+                    write(top + start, self._arrays.best_class(dense.rows(top + start, top + stop)))
+                dense.parts = [part for part in dense.parts if part[0] + dense.window[0] > end]
+
+    def _seed(self, name: str, pass_number: int, window_number: int) -> int:
+        if self.settings.bases == Bases.fixed:
+            return fixed_bases_seed(self.seed)
+        return bases_seed(
+            self.seed, repeat=self.repeat, name=name, pass_number=pass_number, window_number=window_number
+        )
+
     def _passes(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[list[DenseLogits]]:
         """The logits of every pass of every image."""
         settings = self.settings
@@ -233,13 +281,7 @@ class SegmentationPredictor:
                 for number, (top, bottom, left, right) in enumerate(boxes):
                     pixels = view[top:bottom, left:right]
                     queue = waiting[pixels.shape]
-                    if settings.bases == Bases.fixed:
-                        seed = fixed_bases_seed(self.seed)
-                    else:
-                        seed = bases_seed(
-                            self.seed, repeat=self.repeat, name=name, pass_number=pass_number, window_number=number
-                        )
-                    queue.append(_Crop(pixels, target, top, left, seed))
+                    queue.append(_Crop(pixels, target, top, left, self._seed(name, pass_number, number)))
                     if len(queue) == settings.window_batch:
                         self._forward(queue)
                         queue.clear()

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segnext.errors import DataError
 
-__all__ = ["label_png", "legend", "overlay", "present_classes", "side_by_side"]
+__all__ = ["label_png", "legend", "overlay", "palette_table", "present_classes", "side_by_side"]
 
 RGB = NDArray[np.uint8]
 Label = NDArray[np.integer[Any]]
@@ -29,11 +29,16 @@ _INK, _PAPER, _EDGE = (26, 26, 26), (255, 255, 255), (150, 150, 150)
 
 def label_png(label: Label, palette: RGB) -> Image.Image:
     """``label`` as a palette image: pixel values are the class numbers, colours the palette's; 255 is black."""
+    image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8))
+    image.putpalette(palette_table(palette).ravel().tolist())  # turns grey into a palette image, the values stay
+    return image
+
+
+def palette_table(palette: RGB) -> RGB:
+    """(256, 3) colours of the values of a label PNG, those of no class black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
-    image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8))
-    image.putpalette(table.ravel().tolist())  # turns a grey image into a palette image, the values stay
-    return image
+    return table
 
 
 def overlay(image: RGB, label: Label, palette: RGB, alpha: float = 0.55) -> RGB:

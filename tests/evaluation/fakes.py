@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.data.classes import ClassTable
 from segnext.data.datasets import Sample
+from segnext.evaluation.arrays import NumpyArrays
 
 
 class FakeModel:
@@ -56,6 +57,15 @@ class FakeModel:
 
     def is_training(self) -> bool:
         return self.training
+
+
+class NumpyFakeModel(FakeModel):
+    """The same without Jittor."""
+
+    arrays = NumpyArrays()
+
+    def __call__(self, images: Any) -> Any:
+        return self.logits(images, self.seeds[-1])
 
 
 class FakeDataset:

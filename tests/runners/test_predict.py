@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from safetensors.numpy import save_file
 
 import runners.predict
 import segnext
+from segnext.app import pictures
 from segnext.data.classes import CAMVID, SHAPES
 from segnext.data.reading import read_image
 from segnext.data.settings import InferenceSettings, ReadingSettings
@@ -119,7 +121,7 @@ def test_what_is_done_when_a_signal_comes_is_recorded(
             os.kill(os.getpid(), number)
         return read_image(path, settings)
 
-    monkeypatch.setattr(runners.predict, "read_image", stopped)
+    monkeypatch.setattr(pictures, "read_image", stopped)
     code, folder = predict(monkeypatch, tmp_path, weights, f"input={tmp_path}/photo-*.png")
     assert code == 128 + number
     assert [Path(image["input"]).name for image in json.loads((folder / "predictions.json").read_text())["images"]] == [
@@ -147,6 +149,52 @@ def test_label_png_overlay_and_class_shares_agree(
     assert np.array_equal(colours, CAMVID.palette[labels])
     with Image.open(folder / record["overlay"]) as picture:
         assert picture.height > SIZE[0]  # the legend is below
+
+
+IN_WINDOWS = (
+    "dataset.test.windows=slide", "dataset.test.scale=null", "dataset.test.crop=[32,32]", "dataset.test.stride=[24,24]",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("cheap_model")
+def test_a_tiff_above_the_limit_is_segmented_in_parts_with_the_same_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "photo.tif", np.asarray(RGB), tile=(16, 16), photometric="rgb", compression="zlib")
+    _, whole = predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'photo.tif'}", *IN_WINDOWS)
+    monkeypatch.setattr(pictures, "_OVERLAY_SIDE", 20)
+    parts = tmp_path / "parts"
+    limit = f"dataset.max_megapixels={SIZE[0] * SIZE[1] / 2e6}"
+    options = (f"input={tmp_path / 'photo.tif'}", *IN_WINDOWS, limit, f"run_folder={parts}")
+    assert run(runners.predict.main, monkeypatch, f"checkpoint={weights}", *options) == 0
+    expected, labels = (Image.open(folder / "photo_label.png") for folder in (whole, parts))
+    assert (labels.mode, labels.getpalette()) == (expected.mode, expected.getpalette())
+    assert np.array_equal(labels, expected)
+    records = [json.loads((folder / "predictions.json").read_text())["images"] for folder in (whole, parts)]
+    assert records[0] == records[1]
+    with Image.open(parts / "photo_overlay.png") as picture:
+        assert picture.height < 2 * SIZE[0]
+    assert [path.name for path in parts.glob(".*unfinished")] == []
+
+
+@pytest.mark.usefixtures("cheap_model")
+@pytest.mark.parametrize(
+    ("name", "cure"), [("photo.tif", "set dataset.test.windows=slide dataset.test.scale=null"), ("photo.png", "cut it")]
+)
+def test_an_image_above_the_limit_that_cannot_be_taken_in_parts_is_refused_with_a_cure(
+    name: str, cure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if name.endswith("tif"):
+        tifffile.imwrite(tmp_path / name, np.asarray(RGB), tile=(16, 16), photometric="rgb")
+    else:
+        RGB.save(tmp_path / name)
+    limit = "dataset.max_megapixels=0.002"
+    code, _ = predict(monkeypatch, tmp_path, weights, f"input={tmp_path / name}", limit)
+    assert code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "above dataset.max_megapixels=0.002" in line
+    assert cure in line
 
 
 @pytest.mark.usefixtures("cheap_model")
