@@ -163,7 +163,7 @@ class ProfileConfig:
     """
 
     UNREAD: ClassVar[tuple[str, ...]] = (
-        *all_but("dataset", DatasetSettings, "name", "classes", "flops_size", "crop", "batch_size"),
+        *all_but("dataset", DatasetSettings, "name", "root", "classes", "flops_size", "crop", "batch_size"),
         *all_but("model", ModelSettings, "name", "ham.rank"),
     )
 

@@ -67,6 +67,13 @@ def test_a_dataset_without_known_classes_asks_for_their_number() -> None:
     assert profile("dataset=folder", "num_classes=3").returncode == 0
 
 
+def test_the_class_table_in_the_root_of_a_dataset_tells_how_many_there_are(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text("names: [ground, leaf, stem, flower]\n")
+    done = profile("model=tiny", "dataset=folder", f"dataset.root={tmp_path}", "format=json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["num_classes"] == 4
+
+
 def test_a_size_of_nothing_is_refused() -> None:
     done = profile("height=0")
     assert done.returncode == 2
