@@ -80,7 +80,7 @@ def into_log() -> Iterator[None]:
 @contextlib.contextmanager
 def decoders_into_log() -> Iterator[None]:
     """Sends to the log what libraries print to descriptor 2 of a file without naming it; ``sys.stderr`` stays."""
-    if _moved_to is not None:
+    if _moved_to is not None and _moved_to.exists() and os.path.samestat(os.fstat(2), _moved_to.stat()):
         yield
         return
     sys.stderr.flush()
