@@ -24,9 +24,8 @@ import yaml
 from segnext.errors import ConfigError, SegNeXtError, TrainingError
 
 __all__ = [
-    "FileLock", "cache_home", "link_atomically", "parse_json", "read_file", "read_json", "read_yaml",
-    "remove_unfinished", "runner_command",
-    "strict_json", "write_atomically",
+    "FileLock", "assure_home", "cache_home", "can_be_written", "link_atomically", "parse_json", "read_file",
+    "read_json", "read_yaml", "remove_unfinished", "runner_command", "strict_json", "write_atomically",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -44,7 +43,8 @@ def runner_command(verb: str) -> list[str]:
 def cache_home() -> Path:
     """The folder of this project's own caches, one that can be written to.
 
-    ``SEGNEXT_HOME``, else ``segnext`` in ``XDG_CACHE_HOME`` or ``~/.cache``, else, with a warning, a temporary folder.
+    ``SEGNEXT_HOME``, else ``segnext`` in ``XDG_CACHE_HOME`` or ``~/.cache``, else a temporary folder; with a warning
+    where one of these cannot be written to.
     """
     return _writable(os.environ.get("SEGNEXT_HOME"), os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"))
 
@@ -56,17 +56,38 @@ def _writable(named: str | None, caches: str | None, user: str | None) -> Path:
     with contextlib.suppress(RuntimeError):  # neither HOME nor a user of this number
         places.append(Path(user or Path.home()) / ".cache" / "segnext")
     for place in places:
-        with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            if os.access(place, os.W_OK | os.X_OK):
-                return place
-    last = Path(tempfile.gettempdir()) / f"segnext-{os.getuid()}"
-    last.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if last.stat().st_uid != os.getuid():
-        raise SegNeXtError(f"no folder for caches can be written to ({last} is another user's): set SEGNEXT_HOME")
-    why = f"{', '.join(map(str, places))} cannot be written to" if places else "there is no home"
-    logger.warning("caches go to %s, since %s: set SEGNEXT_HOME", last, why)
-    return last
+        if can_be_written(place):
+            found = place
+            break
+    else:
+        found = Path(tempfile.gettempdir()) / f"segnext-{os.getuid()}"
+        found.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if found.stat().st_uid != os.getuid():
+            raise SegNeXtError(f"no folder for caches can be written to ({found} is another user's): set SEGNEXT_HOME")
+    if refused := places[: places.index(found)] if found in places else places:
+        why = f"{', '.join(map(str, refused))} cannot be written to"
+        logger.warning("caches go to %s, since %s: set SEGNEXT_HOME", found, why)
+    elif not places:
+        logger.warning("caches go to %s, since there is no home: set SEGNEXT_HOME", found)
+    return found
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether ``folder``, made where it is missing, and all folders in it can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = [entry for entry in folder.iterdir() if entry.is_dir()]
+    except OSError:
+        return False
+    return all(os.access(path, os.W_OK | os.X_OK) for path in (folder, *inside))
+
+
+def assure_home() -> None:
+    """Names a home where neither HOME nor the system knows one, as for a container's own user: libraries ask for it."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(cache_home())
 
 
 def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtError] = TrainingError) -> None:

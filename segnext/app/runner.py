@@ -38,7 +38,7 @@ from segnext.backend.compiling import failed_operator
 from segnext.backend.world import current_world
 from segnext.distributed.mpirun import launch, prepare_screen
 from segnext.errors import ConfigError, SegNeXtError
-from segnext.files import cache_home
+from segnext.files import assure_home, cache_home
 from segnext.screen import lasting_screen
 from segnext.sweeps import launcher
 
@@ -47,7 +47,16 @@ __all__ = ["runner"]
 T = TypeVar("T")
 
 _CONF = Path(segnext.__file__).parents[1] / "conf"  # by its place: another package may be called conf
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR)
+_REFUSALS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+)
 _RANK_ZERO_SPEAKS_FIRST = 1.0  # seconds; mpirun ends all other ranks once one has failed
 
 
@@ -71,6 +80,7 @@ def runner(
     def decorate(function: Callable[[T], int | None]) -> Callable[[], None]:
         def main() -> None:
             lasting_screen()
+            assure_home()
             warnings.filterwarnings("ignore", module=r"PIL\.")  # ours name the file
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of Hydra's own report
             register(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import platform
 import sys
@@ -22,9 +23,11 @@ from segnext.backend.compiler import Compiler
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.packages import JITTOR_VERSION
 from segnext.errors import BackendError
-from segnext.files import cache_home, link_atomically
+from segnext.files import cache_home, can_be_written, link_atomically
 
-__all__ = ["CompileCache"]
+__all__ = ["CompileCache", "jittor_home"]
+
+logger = logging.getLogger(__name__)
 
 # What Jittor's compile flags depend on, as environment variables.
 _SETTINGS = ("nvcc_path", "use_mkl", "cc_flags", "nvcc_flags")
@@ -66,7 +69,7 @@ class CompileCache:
             BackendError: there is no compiler, or Python's headers are missing.
         """
         compiler = Compiler.of_this_machine()
-        home = _jittor_home()
+        home = jittor_home()
         launcher = compiler.launcher(home)
         python = f"{sys.implementation.cache_tag}-{zlib.crc32(sys.version.encode()):08x}"
         settings = [
@@ -125,10 +128,13 @@ class CompileCache:
                 del sys.modules["cupy"]
 
 
-def _jittor_home() -> Path:
+def jittor_home() -> Path:
     """``JITTOR_HOME``, else a folder of our own; by a link where Jittor's shell commands would break its name."""
-    home = Path(os.environ.get("JITTOR_HOME") or cache_home()).absolute()
-    home.mkdir(parents=True, exist_ok=True)
+    named = os.environ.get("JITTOR_HOME")
+    home = Path(named or cache_home()).absolute()
+    if named and not can_be_written(home):
+        home = cache_home().absolute()
+        logger.warning("compiled code goes to %s, since JITTOR_HOME=%s cannot be written to", home, named)
     if not set(str(home)) & set(" '\"\\$`(){}&;|<>*?#~"):
         return home
     folder = Path(tempfile.gettempdir(), f"segnext-links-{os.getuid()}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext import backend
+from segnext.backend.compile_cache import jittor_home
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.cuda.pieces import EXTRA, survey
 from segnext.backend.cuda.toolkit import read_toolkit
@@ -23,7 +24,6 @@ from segnext.backend.world import find_program
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
 from segnext.doctor import Finding, ok, problem, warning
 from segnext.errors import BackendError
-from segnext.files import cache_home
 from segnext.lazy import LazyModule
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "check_memory",
     "check_mpi",
     "check_processor",
-    "jittor_home",
+    "compiled_code",
     "size",
 ]
 
@@ -211,9 +211,9 @@ def check_folder(topic: str, folder: str | Path) -> Finding:
     return ok(topic, text)
 
 
-def jittor_home() -> Path:
-    """The folder in which Jittor keeps what it compiles: of ``JITTOR_HOME``, else of our own caches."""
-    return Path(os.environ.get("JITTOR_HOME") or cache_home()) / ".cache" / "jittor"
+def compiled_code() -> Path:
+    """The folder in which Jittor keeps what it compiles."""
+    return jittor_home().resolve() / ".cache" / "jittor"
 
 
 def size(folder: Path) -> int:
@@ -247,7 +247,7 @@ def check_mpi() -> Finding:
         return warning("MPI", f"{title} without mpi4py", _CURE)
     answer = _run(mpirun_command([sys.executable, "-c", _SUM], 2))
     if answer.count("sum 2") != 2:
-        last = (answer.strip().splitlines() or ["no answer"])[-1]
+        last = next((line for line in reversed(answer.splitlines()) if line.strip("- ")), "no answer")
         cure = f"mpi4py and mpirun may be of different MPIs: {_CURE} into an environment of its own"
         return problem("MPI", f"{title}: two ranks do not find each other ({last})", cure)
     nccl = "NCCL between GPUs" if find_nccl() else "no NCCL: GPUs would talk through the processor's memory"

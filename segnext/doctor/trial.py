@@ -19,7 +19,7 @@ import numpy as np
 
 from segnext import backend
 from segnext.doctor import Finding, ok, problem, warning
-from segnext.doctor.machine import jittor_home, size
+from segnext.doctor.machine import compiled_code, size
 from segnext.errors import SegNeXtError
 from segnext.files import cache_home
 
@@ -132,7 +132,7 @@ def check_onednn(result: TrialResult | None) -> Finding:
 def check_cache(result: TrialResult | None) -> Finding:
     """Where the compile cache is, its size, and whether the first start of a run will be quick."""
     home = next((path for path in Path(result.cache).parents if path.name == "jittor"), None) if result else None
-    home = home or jittor_home()
+    home = home or compiled_code()
     text = f"{home}, {size(home) / 1e9:.1f} GB"
     if result is None:
         return ok("Cache", text)

@@ -12,8 +12,8 @@ import pytest
 
 import segnext
 from segnext.backend import compile_cache, compiler
-from segnext.backend.compile_cache import CompileCache
-from segnext.files import cache_home
+from segnext.backend.compile_cache import CompileCache, jittor_home
+from segnext.files import assure_home, cache_home
 
 
 def test_without_any_writable_home_a_temporary_folder_is_taken_with_a_warning(
@@ -39,6 +39,39 @@ def test_the_named_home_comes_first_and_then_that_of_the_desktop(
     assert cache_home() == tmp_path / "named"
     monkeypatch.delenv("SEGNEXT_HOME")
     assert cache_home() == tmp_path / "desktop" / "segnext"
+
+
+def test_a_named_home_that_cannot_be_written_to_is_told_of_before_another_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEGNEXT_HOME", str(tmp_path / "file" / "named"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "desktop"))
+    assert cache_home() == tmp_path / "desktop" / "segnext"
+    assert f"since {tmp_path / 'file' / 'named'} cannot be written to: set SEGNEXT_HOME" in caplog.text
+
+
+def test_a_compiled_cache_of_another_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for home in ("SEGNEXT_HOME", "JITTOR_HOME"):
+        (tmp_path / home / ".cache").mkdir(parents=True)
+        monkeypatch.setenv(home, str(tmp_path / home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "desktop"))
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != ".cache")
+    assert jittor_home() == cache_home() == tmp_path / "desktop" / "segnext"
+    assert f"JITTOR_HOME={tmp_path / 'JITTOR_HOME'} cannot be written to" in caplog.text
+
+
+def test_a_user_without_a_home_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGNEXT_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "own"))
+    assure_home()
+    assert os.environ["HOME"] == str(tmp_path / "own")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # as the system says of a number that it doesn't know
+    assure_home()
+    assert os.environ["HOME"] == str(tmp_path)
 
 
 def test_importing_jittors_utilities_writes_nothing_to_the_users_home(tmp_path: Path) -> None:
