@@ -60,10 +60,7 @@ def _writable(named: str | None, caches: str | None, user: str | None) -> Path:
             found = place
             break
     else:
-        found = Path(tempfile.gettempdir()) / f"segnext-{os.getuid()}"
-        found.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if found.stat().st_uid != os.getuid():
-            raise SegNeXtError(f"no folder for caches can be written to ({found} is another user's): set SEGNEXT_HOME")
+        found = _temporary_home()
     if refused := places[: places.index(found)] if found in places else places:
         why = f"{', '.join(map(str, refused))} cannot be written to"
         logger.warning("caches go to %s, since %s: set SEGNEXT_HOME", found, why)
@@ -87,7 +84,16 @@ def assure_home() -> None:
     try:
         Path.home()
     except RuntimeError:
-        os.environ["HOME"] = str(cache_home())
+        os.environ["HOME"] = str(_temporary_home())
+        logger.warning("there is no home, so %s is taken for one: set HOME", os.environ["HOME"])
+
+
+def _temporary_home() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"segnext-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise SegNeXtError(f"no folder for caches can be written to ({folder} is another user's): set SEGNEXT_HOME")
+    return folder
 
 
 def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtError] = TrainingError) -> None:
