@@ -192,10 +192,10 @@ def test_the_common_command_is_over_before_several_jobs_start(sweep: StandInSwee
 def test_ten_jobs_leave_the_memory_of_the_sweep_as_it_was(sweep: StandInSweep) -> None:
     sweep.run(["finish-warm"])
     process = psutil.Process()
-    before = process.memory_info().rss
+    memory, descriptors = process.memory_info().rss, process.num_fds()
     sweep.run([f"finish-{i}" for i in range(10)])
-    assert process.memory_info().rss - before < 2 << 20
-    assert process.num_fds() < 64
+    assert process.memory_info().rss - memory < 2 << 20
+    assert process.num_fds() <= descriptors
 
 
 @pytest.mark.parametrize("text", ["retry", "retry:0", "retry:x", "ignore"])
