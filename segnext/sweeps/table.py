@@ -20,6 +20,7 @@ from segnext.sweeps.job import Job, Record
 __all__ = ["SweepDisplay", "print_summary"]
 
 WIDTH = 80
+QUIET_SECONDS = 8.0  # of silence at most where there is no terminal
 REFRESH_SECONDS = 1.0
 _STYLES = {"finished": "green", "failed": "bold red", "running": "cyan", "interrupted": "yellow", "pruned": "magenta"}
 
@@ -52,12 +53,22 @@ class SweepDisplay:
         if self._live is not None:
             self._refresh()
         elif record.state != "pending" and (before is not None or record.state == "finished"):
-            self._console.print(_line(record, known=before is not None), highlight=False, soft_wrap=True)
+            self._say(_line(record, known=before is not None))
 
     def tick(self) -> None:
-        """Brings the progress of running jobs up to date, once a second."""
-        if self._live is not None and time.monotonic() >= self._next_refresh:
+        """Brings the progress of running jobs up to date: each second, or by a line where nothing was said for long."""
+        if time.monotonic() < self._next_refresh:
+            return
+        if self._live is not None:
             self._refresh()
+        elif running := [record for record in self._records.values() if record.state == "running"]:
+            left = sum(record.state == "pending" for record in self._records.values())
+            jobs = (f"{record.job} {_progress(self._jobs[record.job], record)}".strip() for record in running)
+            self._say(Text(f"running: {', '.join(jobs)}; {left} to come"))
+
+    def _say(self, line: Text) -> None:
+        self._next_refresh = time.monotonic() + QUIET_SECONDS
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def _refresh(self) -> None:
         assert self._live is not None

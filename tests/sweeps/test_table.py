@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from segnext.sweeps.job import Job, Record
@@ -52,6 +53,19 @@ def test_without_a_terminal_every_change_is_one_line() -> None:
         "tiny-1: running, attempt 2",
         "tiny-1: failed, best mIoU 50.00 %: out of luck",
     ]
+
+
+def test_without_a_terminal_a_long_silence_is_broken_by_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    with SweepDisplay([Job("tiny-1", (), Path())], console=Console(file=out, width=80)) as display:
+        display.update(Record("tiny-1", Path()))
+        display.update(Record("tiny-2", Path()))
+        display.update(Record("tiny-1", Path(), "running", attempts=1))
+        display.tick()
+        monkeypatch.setattr("segnext.sweeps.table.QUIET_SECONDS", 0.0)
+        display.update(Record("tiny-1", Path(), "running", attempts=1))
+        display.tick()
+    assert out.getvalue().splitlines().count("running: tiny-1; 1 to come") == 1
 
 
 def test_a_terminal_shows_progress_within_80_columns(tmp_path: Path) -> None:
