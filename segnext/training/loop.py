@@ -13,7 +13,7 @@ from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
 from segnext.errors import TrainingError, out_of_memory_explained
 from segnext.models.layers import pooled_statistics
-from segnext.training.interrupt import StopSignals
+from segnext.training.interrupt import Interrupted, StopSignals
 from segnext.training.loss import LossScale, segmentation_loss
 from segnext.training.meters import LossMeter, MemoryMeter
 from segnext.training.optimizer import AdamW
@@ -93,7 +93,6 @@ def train(
             else:
                 optimizer.step(lr)
             jt.sync_all()
-            signals.received = communicator.all_reduce_max(signals.received or 0) or None
             communicator.hang_timer.reset(f"training after iteration {done}")
             meter.add(loss, images=len(batch.images))
             on_step(done)
@@ -101,13 +100,16 @@ def train(
                 figures = {**meter.read(done), "train/lr": lr, "train/grad_norm": float(norm.item())}
                 scale = {"train/loss_scale": factor} if loss_scale else {}
                 log(done, {**figures, **scale, **memory.read()})
+            # The ranks decide together, once an iteration: a signal reaches each of them at another moment.
+            stop = communicator.all_reduce_max(signals.received or 0)
             evaluate_now = schedule.is_due(schedule.eval_interval, done)
-            if evaluate_now or schedule.is_due(schedule.checkpoint_interval, done) or signals.received is not None:
+            if evaluate_now or schedule.is_due(schedule.checkpoint_interval, done) or stop:
                 meter.check(done)
                 save(done)
                 communicator.barrier()  # all wait: who ends before rank 0 has saved ends rank 0 as well
                 saved = f"after iteration {done}; resume=auto goes on from there"
-                signals.raise_if_received(saved)
+                if stop:
+                    raise Interrupted(stop, saved)
                 if evaluate_now:
                     model.eval()
                     evaluate(done, partial(signals.raise_if_received, saved))

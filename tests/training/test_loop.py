@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from segnext import backend
+from segnext.backend.world import World
 from segnext.data.classes import SHAPES
 from segnext.data.loader import Batch
 from segnext.data.settings import InferenceSettings
+from segnext.distributed.communicator import Communicator
 from segnext.errors import TrainingError, WeightsError
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
@@ -90,6 +92,7 @@ class Run:
         schedule: ScheduleSettings | None = None,
         batches: list[Batch] | None = None,
         losses: LossMeter | None = None,
+        communicator: Communicator | None = None,
         on_log: Callable[[int], None] = lambda done: None,
     ) -> None:
         def log(done: int, metrics: Any) -> None:
@@ -115,6 +118,7 @@ class Run:
             evaluate=evaluate,
             save=save,
             losses=losses,
+            communicator=communicator,
         )
 
     @property
@@ -183,6 +187,22 @@ def test_a_signal_saves_and_raises(tmp_path: Path) -> None:
     assert stop.value.exit_code == 143
     assert run.calls == ["log 2", "save 2"]
     assert Run(tmp_path).checkpoints.restore() == 2
+
+
+class SignalledLate(Communicator):
+    """Two ranks that have just agreed to go on when a signal comes to this one."""
+
+    def all_reduce_max(self, number: int) -> int:
+        agreed = super().all_reduce_max(number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return agreed
+
+
+def test_a_signal_after_the_ranks_have_agreed_to_go_on_stops_them_an_iteration_later(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(Interrupted):
+        run.train(0, 6, communicator=SignalledLate(World()))
+    assert run.calls == ["log 2", "save 2"]
 
 
 def test_a_signal_during_an_evaluation_does_not_wait_for_its_end(tmp_path: Path) -> None:
