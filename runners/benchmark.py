@@ -5,9 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from segnext import backend
-from segnext.app.ranks import assemble
 from segnext.app.runner import runner
-from segnext.app.runs import open_run_folder, recorded
+from segnext.app.runs import assemble, open_run_folder, recorded
 from segnext.app.schema import BenchmarkConfig
 from segnext.benchmark.profiling import probe
 from segnext.benchmark.session import Session

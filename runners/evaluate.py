@@ -7,10 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from segnext.app.ranks import assemble
 from segnext.app.repeats import evaluate_repeatedly
 from segnext.app.runner import runner
-from segnext.app.runs import open_run_folder, recorded
+from segnext.app.runs import assemble, open_run_folder, recorded
 from segnext.app.schema import EvaluateConfig
 from segnext.data.creation import create_dataset
 from segnext.evaluation.extremes import write_extremes

@@ -10,8 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from segnext import backend
-from segnext.app.film import segment_film
-from segnext.app.pictures import segment_file
+from segnext.app.prediction import segment_file, segment_film
 from segnext.app.runner import runner
 from segnext.app.runs import open_run_folder, recorded
 from segnext.app.schema import PredictConfig

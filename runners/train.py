@@ -6,14 +6,20 @@ from typing import Any
 
 from rich.console import Console
 
-from segnext.app.continuation import changed_settings, describe_changes, finished_run
 from segnext.app.fit import Run, fit
 from segnext.app.memory import fit_step
-from segnext.app.ranks import assemble
 from segnext.app.resolution import to_yaml
 from segnext.app.runner import runner
+from segnext.app.runs import assemble
 from segnext.app.schema import TrainConfig
-from segnext.app.training import check_files, new_run_folder, run_to_resume
+from segnext.app.training import (
+    changed_settings,
+    check_files,
+    describe_changes,
+    finished_run,
+    new_run_folder,
+    run_to_resume,
+)
 from segnext.backend.world import current_world
 from segnext.data.creation import create_dataset
 from segnext.tracking.run_folder import RunFolder

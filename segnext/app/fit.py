@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from segnext.app.resolution import to_dict
 from segnext.app.schema import TrainConfig
-from segnext.app.training import open_tracker
 from segnext.data.augmentation import TrainingTransform
+from segnext.data.classes import ClassTable
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
@@ -18,9 +19,14 @@ from segnext.evaluation.results import write_tables
 from segnext.models.complexity import complexity
 from segnext.models.precision import Precision
 from segnext.screen import shown
+from segnext.tracking.console import ProgressDisplay
+from segnext.tracking.dashboard import GROUP_KEY
 from segnext.tracking.images import ValidationImage
+from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
-from segnext.tracking.tracker import validation_metrics
+from segnext.tracking.settings import WandbMode
+from segnext.tracking.tracker import RankLog, Tracker, git_revision, validation_metrics
+from segnext.tracking.wandb_sink import WandbSink, wandb_is_disabled
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train
 from segnext.training.loss import LossScale
@@ -69,15 +75,7 @@ def fit(run: Run, model: Any, training_set: Dataset, validation_set: Dataset) ->
         losses=losses,
     )
     first_iteration = checkpoints.restore() if run.resume else checkpoints.begin()
-    tracker = open_tracker(
-        config,
-        run.folder,
-        classes,
-        first_iteration=first_iteration,
-        communicator=communicator,
-        log=run.log,
-        changed=run.changed,
-    )
+    tracker = _open_tracker(run, classes, first_iteration)
 
     def evaluate_and_keep(iteration: int, check: Callable[[], None]) -> None:
         def progress(done: int, total: int) -> None:
@@ -165,3 +163,50 @@ def _validate(
     )
     everywhere = {index: image for part in run.communicator.all_gather(samples) for index, image in part.items()}
     return result, [image for _, image in sorted(everywhere.items())]
+
+
+def _open_tracker(run: Run, classes: ClassTable, first_iteration: int) -> Tracker | RankLog:
+    """The run's record, shown on the screen and mirrored; on other ranks than the main one lines in their log."""
+    if not run.communicator.is_main:
+        return RankLog(run.log)
+    config = run.config
+    return Tracker(
+        run.folder,
+        class_names=classes.names,
+        palette=classes.palette,
+        sinks=_sinks(config, run.folder, classes),
+        display=ProgressDisplay(
+            total_iterations=config.schedule.iterations,
+            evaluation_interval=config.schedule.eval_interval,
+            title=f"{config.model.name} on {config.dataset.name}",
+            log_file=run.folder.log,
+        ),
+        first_iteration=first_iteration,
+        changed=run.changed,
+    )
+
+
+def _sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[Sink]:
+    """The mirrors of the event log; WANDB_MODE=disabled switches W&B off as well."""
+    tracking, mirrors = config.tracking, list[Sink]()
+    if tracking.wandb is not WandbMode.disabled and not wandb_is_disabled():
+        choices = [config.model.name, config.dataset.name, f"seed={config.seed}"]
+        mirrors.append(
+            WandbSink(
+                folder,
+                project=tracking.project,
+                entity=tracking.entity,
+                mode=tracking.wandb.value,
+                group=tracking.group,
+                tags=tracking.tags,
+                labels=choices,
+                notes=tracking.notes,
+                config=to_dict(config) | {GROUP_KEY: f"{config.model.name}_{config.dataset.name}"},
+                artifact=tracking.artifact,
+                class_names=classes.names,
+                git_revision=git_revision(),
+            )
+        )
+    if tracking.tensorboard:
+        mirrors.append(TensorBoardSink(folder, class_names=classes.names, palette=classes.palette))
+    return mirrors

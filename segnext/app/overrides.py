@@ -1,10 +1,10 @@
-"""Overrides as Hydra's command line has them: read, completed, and written so that they are read back as they are."""
+"""Overrides as Hydra's command line has them: brought up to date, checked, and quoted so that they are read back."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import Any, get_args
 
@@ -12,33 +12,55 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from segnext.app.keys import keys
-from segnext.settings import literal, quoted
+from segnext.settings import quoted
 
-__all__ = ["fill_in", "given_overrides", "quoted_override", "unreadable", "whole_numbers"]
+__all__ = ["RENAMED", "modernised", "quoted_override", "unreadable", "whole_numbers"]
 
-_GROUPS = ("model", "dataset")  # whose choice a run or a checkpoint knows
+# Names that settings had before; they work for one release.
+RENAMED = {
+    "evaluation.draws": "evaluation.repeats",
+    "evaluation.window_batch": "dataset.test.window_batch",
+    "model.recompute": "model.gradient_checkpointing",
+    "model.head": "model.reset_classifier",
+    "dataset.test.mode": "dataset.test.windows",
+    "dataset.profile_size": "dataset.flops_size",
+    "mode": "dataset.test.tta",
+    "test_mode": "dataset.test.windows",
+    "scale": "dataset.test.scale",
+    "crop": "dataset.crop",
+    "draws": "bootstrap_samples",
+    "spelling": "key_format",
+}
+_VALUES = {
+    "model.head": {"keep": "false", "new": "true"},
+    "mode": {"ss": "false", "ms": "true"},
+}
+_SHORT = {"tta": "dataset.test.tta", "output": "output.path"}  # not old, but handy
+_NAMES = {new: short for short, new in _SHORT.items()}
 
 
-def given_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings and choices on the command line by name."""
-    return {
-        override.key_or_group: override.value()
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-        if not override.is_delete() and not override.is_sweep_override()
-    }
+def modernised(arguments: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Command-line arguments with today's names, and a line for each name that has changed.
 
-
-def fill_in(overrides: Sequence[str], given: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """The overrides with those ``known`` before them that they leave open; another choice of a group leaves none."""
-    chosen = [key for key in given if "." not in key and given[key] != known.get(key)]
-    known = {key: value for key, value in known.items() if key.split(".")[0] not in chosen}
-    inside = [key for key in given if key not in _GROUPS]  # a group that is given may be what is known
-    own = {
-        key: value
-        for key, value in known.items()
-        if key not in given and not any(key.startswith(f"{outer}.") for outer in inside)
-    }
-    return [*(f"{key}={literal(value)}" for key, value in own.items()), *overrides]
+    Args:
+        known: the keys of the verb, which alone are renamed to.
+    """
+    keys, result, notes = set(known), list[str](), list[str]()
+    for argument in arguments:
+        match = re.fullmatch(r"(\+{0,2}|~)([\w.]+)=(.*)", argument, re.DOTALL)
+        name = match[2] if match else ""
+        new = _SHORT.get(name) or RENAMED.get(name)
+        if match is None or new is None or new not in keys or (name in keys and name not in _SHORT):
+            result.append(argument)
+            continue
+        value = match[3]
+        if (values := _VALUES.get(name)) is not None:
+            value = ",".join(values.get(part.strip(), part) for part in value.split(","))
+        result.append(f"{new}={value}")
+        if name not in _SHORT:
+            shown = _NAMES.get(new, new)
+            notes.append(f"{name}= is called {shown}= now: {shown}={value} (the old name works until the next release)")
+    return result, notes
 
 
 def quoted_override(text: str) -> str:

@@ -25,14 +25,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import segnext
+from segnext.app.earlier_settings import with_settings_of_checkpoint, with_settings_of_run
 from segnext.app.help import register_help
-from segnext.app.hydra_errors import explain
 from segnext.app.keys import key_names
-from segnext.app.overrides import whole_numbers
-from segnext.app.renamed import modernised
+from segnext.app.overrides import modernised, whole_numbers
 from segnext.app.resolution import register, resolve
-from segnext.app.runs import with_settings_of_checkpoint, with_settings_of_run
 from segnext.app.schema import TrainConfig
+from segnext.app.setting_errors import explain
 from segnext.app.training import job_settings
 from segnext.backend.compiling import failed_operator
 from segnext.backend.world import current_world

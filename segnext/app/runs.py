@@ -1,112 +1,28 @@
-"""What verbs other than train do before and after their work: settings from a checkpoint, and a folder of results."""
+"""A run from its start to its end: its folder, its ranks, and what its status says meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
-import yaml
+from rich.console import Console
 
-from segnext.app.keys import leaf_keys
-from segnext.app.overrides import fill_in, given_overrides
-from segnext.app.renamed import RENAMED
+from segnext import backend
 from segnext.app.resolution import to_yaml
-from segnext.app.schema import CommonConfig
-from segnext.distributed.communicator import Communicator
+from segnext.app.schema import CommonConfig, SharedConfig
+from segnext.backend.world import current_world
+from segnext.distributed.communicator import Communicator, Member
+from segnext.distributed.mpirun import pin
 from segnext.errors import ConfigError, found_at_work
+from segnext.files import cache_home
+from segnext.progress import progress
 from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_supervisor import rank_log
 from segnext.training.interrupt import Interrupted, StopSignals
-from segnext.weights.checkpoint import describe, find_checkpoint
-from segnext.weights.zoo import PREFIX
 
-__all__ = ["open_run_folder", "recorded", "with_settings_of_checkpoint", "with_settings_of_run"]
-
-_GROUPS = ("model", "dataset")
-_OF_THE_START = ("resume", "run_folder", "output_dir")  # where a run lies, not what it is
-_OF_THE_EVALUATION = tuple(f"dataset.test.{key}" for key in ("tta", "ratios", "flip", "window_batch"))
-
-
-def with_settings_of_checkpoint(overrides: Sequence[str], schema: type[Any]) -> list[str]:
-    """Overrides with those before them that follow from ``checkpoint=…``; what is given itself wins.
-
-    A checkpoint in a run folder has the run's model, dataset and test settings, any other one of ours or of the zoo
-    those that it holds itself, and a foreign one none. Naming another model or dataset leaves out all about it.
-
-    Raises:
-        WeightsError: the checkpoint is missing or damaged.
-    """
-    given = given_overrides(overrides)
-    checkpoint = given.get("checkpoint")
-    if not isinstance(checkpoint, str):
-        return list(overrides)
-    known = _settings_of(checkpoint, [key for key in leaf_keys(schema) if key not in schema.UNREAD])
-    return fill_in(overrides, given, known)
-
-
-def with_settings_of_run(overrides: Sequence[str], schema: type[Any]) -> list[str]:
-    """Overrides with those before them that a run was started with that ``resume=FOLDER`` names; what is given wins.
-
-    Raises:
-        ConfigError: there is no run in that folder.
-    """
-    given = given_overrides(overrides)
-    resume = given.get("resume")
-    if not isinstance(resume, str) or resume == "auto":
-        return list(overrides)
-    record = RunFolder.open(resume).read_config()
-    known: dict[str, Any] = {group: node["name"] for group in _GROUPS if "name" in (node := record.get(group) or {})}
-    for key in leaf_keys(schema):
-        if key in _OF_THE_START or key.removesuffix(".name") in known:
-            continue
-        with contextlib.suppress(KeyError, TypeError):  # another release knew other settings
-            known[key] = functools.reduce(operator.getitem, key.split("."), record)
-    return fill_in(overrides, given, known)
-
-
-def _settings_of(checkpoint: str, keys: Sequence[str]) -> dict[str, Any]:
-    """What is known of a checkpoint: the choices of the groups, and those of the ``keys`` that are in them."""
-    info = describe(checkpoint)
-    known: dict[str, Any] = {}
-    if info is not None:
-        test = {f"dataset.test.{key}": value for key, value in info.test_record().items()}
-        known = {"model": info.model, "dataset": info.dataset, "model.ham.rank": info.nmf_rank, **test}
-        known |= {"dataset.image_range": info.image_range} if info.image_range else {}
-    if not checkpoint.startswith(PREFIX):
-        file = find_checkpoint(checkpoint)
-        if file.parent.name == "checkpoints":
-            known |= _recorded(file.parent.parent / "config.yaml", keys)
-    if "dataset.split_files.val" not in keys:  # the images are of no matter, and the checkpoint knows its classes
-        known.pop("dataset.root", None)
-        known.pop("dataset.classes", None)
-    return {key: value for key, value in known.items() if key in (*keys, *_GROUPS)}
-
-
-def _recorded(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Those ``keys`` of model and dataset that a run's configuration holds, under today's names."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        known = {group: config[group]["name"] for group in _GROUPS}
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
-        return {}  # no record or a damaged one: the checkpoint describes itself
-    before = {new: old for old, new in RENAMED.items() if "." in old}
-    for key in keys:
-        for name in (key, before.get(key)):
-            run_time = name in _OF_THE_EVALUATION
-            if name and name.split(".")[0] in _GROUPS and not name.endswith(".name") and not run_time:
-                try:
-                    node = config
-                    for part in name.split("."):
-                        node = node[part]
-                except (KeyError, TypeError):
-                    continue
-                known[key] = node
-                break
-    return known
+__all__ = ["assemble", "open_run_folder", "recorded"]
 
 
 def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
@@ -123,7 +39,34 @@ def open_run_folder(config: CommonConfig, name: str) -> RunFolder:
     return folder
 
 
-@contextmanager
+def assemble(
+    config: SharedConfig, open_folder: Callable[[], RunFolder], console: Console, *, jittor: bool = True
+) -> tuple[Communicator, RunFolder, list[Member]]:
+    """Starts Jittor on this rank's device and joins the others in the folder that rank 0 opens, with its seed.
+
+    Work that needs no ``jittor`` is done by one process alone, without starting it.
+    """
+    world = current_world()
+    if not jittor:
+        return Communicator(world), open_folder(), []
+    cores = pin(world)
+    folder = open_folder() if world.is_main else None
+    log = folder.path / "jittor.log" if folder else cache_home() / "ranks" / f"jittor-{os.getpid()}.log"
+    with nullcontext() if console.is_terminal else progress(console, "starting Jittor"):
+        backend.start(config.device.value, announce=console.print, log=log)
+    communicator = Communicator.join(timeout=config.rank_timeout)
+    agreed, config.seed = communicator.broadcast((folder, config.seed))
+    assert agreed is not None
+    if not world.is_main:
+        backend.log_to(rank_log(agreed.path, world.rank).with_name(f"jittor-{world.rank}.log"))
+    members = communicator.members(cores)
+    if communicator.size > 1:
+        for member in members:
+            console.print(f"  {member}")
+    return communicator, agreed, members
+
+
+@contextlib.contextmanager
 def recorded(folder: RunFolder, *, by: Communicator | None = None, at_once: bool = False) -> Iterator[StopSignals]:
     """Keeps ``status.json`` of the folder: running, then how it ended; rank 0 alone does so.
 
@@ -136,7 +79,7 @@ def recorded(folder: RunFolder, *, by: Communicator | None = None, at_once: bool
         return
     folder.write_status("running")
     try:
-        with stops if by is None or by.size == 1 else contextlib.nullcontext():
+        with stops if by is None or by.size == 1 else nullcontext():
             yield stops
     except (Interrupted, KeyboardInterrupt) as error:
         name = error.signal_name if isinstance(error, Interrupted) else "SIGINT"

@@ -1,13 +1,17 @@
-"""What belongs to a training: its folder, its tracker with the mirrors asked for, and what a sweep must know of it."""
+"""What is decided before a training begins: are its files sound, and does it start, go on, or has it finished already?
+
+A run folder is idempotent: started again in it, a training that has finished does nothing, and any other goes on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 
+from segnext.app.memory import same_step_as
 from segnext.app.resolution import to_dict
 from segnext.app.schema import TrainConfig
 from segnext.backend.logs import decoders_into_log
@@ -15,19 +19,17 @@ from segnext.data.classes import ClassTable, known_classes
 from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.inspection import check_training_data
-from segnext.distributed.communicator import Communicator
-from segnext.errors import DataError
+from segnext.errors import ConfigError, DataError
 from segnext.progress import progress
-from segnext.tracking.console import ProgressDisplay
-from segnext.tracking.dashboard import GROUP_KEY
-from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
-from segnext.tracking.settings import WandbMode
-from segnext.tracking.tracker import RankLog, Tracker, git_revision
-from segnext.tracking.wandb_sink import WandbSink, wandb_is_disabled
 from segnext.training.training_state import find_run
 
-__all__ = ["check_files", "job_settings", "new_run_folder", "open_tracker", "run_to_resume"]
+__all__ = [
+    "changed_settings", "check_files", "describe_changes", "finished_run", "job_settings", "new_run_folder",
+    "run_to_resume",
+]  # fmt: skip
+
+_FIXED = ("classes", "dataset.name", "model.ham.rank", "model.name", "model.nmf_rank")  # while a run lasts
 
 
 def check_files(training_set: Dataset, validation_set: Dataset, console: Console, *, workers: int = 4) -> None:
@@ -70,6 +72,25 @@ def _lacking(config: TrainConfig) -> str | None:
     return None
 
 
+def finished_run(config: TrainConfig) -> RunFolder | None:
+    """The run that ``run_folder`` holds, if it has finished with these settings: there is nothing to do.
+
+    Raises:
+        ConfigError: it has finished with other settings.
+    """
+    run = RunFolder(Path(config.run_folder).absolute()) if config.run_folder is not None else None
+    if run is None or not run.has_finished:
+        return None
+    same_step_as(config, run)
+    if changed := run.changed_settings(to_dict(config)):
+        raise ConfigError(
+            f"{run.path} holds a finished run with other settings ({describe_changes(changed)}): name another folder, "
+            f"and checkpoint={run.path} if the new run is to start from its weights; or let it go on by "
+            f"resume={run.path} schedule.iterations=N"
+        )
+    return run
+
+
 def run_to_resume(config: TrainConfig) -> RunFolder | None:
     """The interrupted run that ``resume`` means, or that ``run_folder`` holds; None: a new one begins."""
     if config.resume is not None:
@@ -85,56 +106,24 @@ def new_run_folder(config: TrainConfig) -> RunFolder:
     return RunFolder.create(config.output_dir, config.name)
 
 
-def open_tracker(
-    config: TrainConfig,
-    folder: RunFolder,
-    classes: ClassTable,
-    *,
-    first_iteration: int,
-    communicator: Communicator,
-    log: IO[str],
-    changed: Mapping[str, tuple[Any, Any]],
-) -> Tracker | RankLog:
-    """The run's record, shown on the screen and mirrored; on other ranks than the main one lines in their ``log``."""
-    if not communicator.is_main:
-        return RankLog(log)
-    return Tracker(
-        folder,
-        class_names=classes.names,
-        palette=classes.palette,
-        sinks=_sinks(config, folder, classes),
-        display=ProgressDisplay(
-            total_iterations=config.schedule.iterations,
-            evaluation_interval=config.schedule.eval_interval,
-            title=f"{config.model.name} on {config.dataset.name}",
-            log_file=folder.log,
-        ),
-        first_iteration=first_iteration,
-        changed=changed,
-    )
+def changed_settings(run: RunFolder, config: TrainConfig, classes: ClassTable) -> dict[str, tuple[Any, Any]]:
+    """What the interrupted ``run`` goes on with otherwise than before, key → (before, now).
 
-
-def _sinks(config: TrainConfig, folder: RunFolder, classes: ClassTable) -> list[Sink]:
-    """The mirrors of the event log; WANDB_MODE=disabled switches W&B off as well."""
-    tracking, mirrors = config.tracking, list[Sink]()
-    if tracking.wandb is not WandbMode.disabled and not wandb_is_disabled():
-        choices = [config.model.name, config.dataset.name, f"seed={config.seed}"]
-        mirrors.append(
-            WandbSink(
-                folder,
-                project=tracking.project,
-                entity=tracking.entity,
-                mode=tracking.wandb.value,
-                group=tracking.group,
-                tags=tracking.tags,
-                labels=choices,
-                notes=tracking.notes,
-                config=to_dict(config) | {GROUP_KEY: f"{config.model.name}_{config.dataset.name}"},
-                artifact=tracking.artifact,
-                class_names=classes.names,
-                git_revision=git_revision(),
-            )
+    Raises:
+        ConfigError: something is other that can't change in a run.
+    """
+    changed = run.changed_settings(to_dict(config))
+    names, _ = run.read_classes()
+    if names and names != tuple(classes.names):
+        changed["classes"] = (f"{len(names)} names", f"{len(classes.names)} others")
+    if fixed := {key: pair for key, pair in changed.items() if key in _FIXED}:
+        raise ConfigError(
+            f"the run in {run.path} can't go on with other settings of {describe_changes(fixed)}: take them back, or "
+            "start a new run"
         )
-    if tracking.tensorboard:
-        mirrors.append(TensorBoardSink(folder, class_names=classes.names, palette=classes.palette))
-    return mirrors
+    return changed
+
+
+def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """For example ``schedule.lr: 6e-05 → 0.0001``, one after the other."""
+    return ", ".join(f"{key}: {before} → {now}" for key, (before, now) in sorted(changed.items()))

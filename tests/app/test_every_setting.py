@@ -276,8 +276,8 @@ def test_train(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "segnext.app.fit.LossMeter": MagicMock(**{"return_value.read.return_value": {"train/loss": 1.0}}),
         "segnext.training.optimizer.AdamW": MagicMock(),
         "segnext.training.loop._forward_backward": MagicMock(),
-        "segnext.app.training.WandbSink": MagicMock(),
-        "segnext.app.training.TensorBoardSink": MagicMock(),
+        "segnext.app.fit.WandbSink": MagicMock(),
+        "segnext.app.fit.TensorBoardSink": MagicMock(),
     }
     for name, stub in quick.items():
         monkeypatch.setattr(name, stub)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.app.runs import with_settings_of_run
+from segnext.app.earlier_settings import with_settings_of_run
 from segnext.app.schema import TrainConfig
 from segnext.errors import ConfigError
 from segnext.tracking.run_folder import RunFolder

@@ -13,7 +13,7 @@ from segnext.app.keys import key_names, read_keys
 from segnext.app.overrides import whole_numbers
 from segnext.app.resolution import register, resolve
 from segnext.app.schema import VERBS, EvaluateConfig, PredictConfig, TrainConfig
-from segnext.app.suggestions import _MEANINGS, unknown_key
+from segnext.app.setting_errors import _MEANINGS, unknown_key
 
 
 @pytest.mark.parametrize(

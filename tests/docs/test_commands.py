@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from runners.report import overrides
 from segnext.app.keys import key_names
-from segnext.app.renamed import modernised
+from segnext.app.overrides import modernised
 from segnext.app.resolution import register, resolve
 from segnext.app.schema import VERBS
 

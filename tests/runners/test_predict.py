@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 import runners.predict
 import segnext
-from segnext.app import pictures
+from segnext.app import prediction
 from segnext.data.classes import CAMVID, SHAPES
 from segnext.data.reading import read_image
 from segnext.data.settings import InferenceSettings, ReadingSettings
@@ -121,7 +121,7 @@ def test_what_is_done_when_a_signal_comes_is_recorded(
             os.kill(os.getpid(), number)
         return read_image(path, settings)
 
-    monkeypatch.setattr(pictures, "read_image", stopped)
+    monkeypatch.setattr(prediction, "read_image", stopped)
     code, folder = predict(monkeypatch, tmp_path, weights, f"input={tmp_path}/photo-*.png")
     assert code == 128 + number
     assert [Path(image["input"]).name for image in json.loads((folder / "predictions.json").read_text())["images"]] == [
@@ -162,7 +162,7 @@ def test_a_tiff_above_the_limit_is_segmented_in_parts_with_the_same_labels(
 ) -> None:
     tifffile.imwrite(tmp_path / "photo.tif", np.asarray(RGB), tile=(16, 16), photometric="rgb", compression="zlib")
     _, whole = predict(monkeypatch, tmp_path, weights, f"input={tmp_path / 'photo.tif'}", *IN_WINDOWS)
-    monkeypatch.setattr(pictures, "_OVERLAY_SIDE", 20)
+    monkeypatch.setattr(prediction, "_OVERLAY_SIDE", 20)
     parts = tmp_path / "parts"
     limit = f"dataset.max_megapixels={SIZE[0] * SIZE[1] / 2e6}"
     options = (f"input={tmp_path / 'photo.tif'}", *IN_WINDOWS, limit, f"run_folder={parts}")
