@@ -15,9 +15,8 @@ import numpy as np
 from segnext import backend
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv as convolve
-from segnext.models.precision import Precision
 from segnext.models.segnext import create_model
-from segnext.models.settings import ModelSettings
+from segnext.models.settings import ModelSettings, Precision
 from segnext.models.training_memory import training_memory
 from segnext.training.loop import train
 from segnext.training.loss import LossScale, segmentation_loss

@@ -16,7 +16,7 @@ from segnext.evaluation.extremes import write_extremes
 from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.evaluation.results import metrics_of, print_scores, write_tables
 from segnext.evaluation.submission import SubmissionWriter, require_benchmark
-from segnext.models.published import published
+from segnext.models.variants import published
 from segnext.tracking.run_supervisor import open_session
 from segnext.weights.checkpoint import CheckpointInfo
 from segnext.weights.trained import load_trained

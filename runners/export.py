@@ -65,7 +65,7 @@ def main(config: ExportConfig) -> None:
 def _tools() -> tuple[Any, Any]:
     """What writes a file and what proves it, of the extra `deploy`."""
     try:
-        from segnext.export.export import write_onnx
+        from segnext.export.graph import write_onnx
         from segnext.export.verify import verify
     except ImportError as error:
         raise ConfigError(f"export is not installed ({error}): pip install 'segnext-jittor[deploy]'") from error

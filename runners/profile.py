@@ -14,8 +14,7 @@ from segnext.app.runner import runner
 from segnext.app.schema import CountFormat, ProfileConfig
 from segnext.data.classes import known_classes
 from segnext.models.complexity import complexity
-from segnext.models.published import published
-from segnext.models.variants import get_variant
+from segnext.models.variants import get_variant, published
 from segnext.report.counts import CountedModel, counts_notes, counts_record, counts_table, modules_table
 
 _PAPER_SIZES = {"ade": (512, 512), "cityscapes": (1024, 2048)}  # at which the official README counts

@@ -17,7 +17,7 @@ from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
 from segnext.evaluation.extremes import write_extremes
 from segnext.evaluation.results import write_tables
 from segnext.models.complexity import complexity
-from segnext.models.precision import Precision
+from segnext.models.settings import Precision
 from segnext.screen import shown
 from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.dashboard import GROUP_KEY

@@ -14,7 +14,7 @@ from segnext import backend
 from segnext.app.schema import ProfileConfig, TrainConfig
 from segnext.backend.cuda.driver import read_card
 from segnext.errors import ConfigError
-from segnext.models.precision import Precision
+from segnext.models.settings import Precision
 from segnext.models.training_memory import divisions
 from segnext.tracking.run_folder import RunFolder
 

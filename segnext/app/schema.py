@@ -22,11 +22,10 @@ from segnext.app.tool_schema import (
 )
 from segnext.data.settings import DatasetSettings
 from segnext.errors import ConfigError
+from segnext.evaluation.evaluator import EvaluationSettings
 from segnext.evaluation.onnx_model import Engine
-from segnext.evaluation.settings import EvaluationSettings
 from segnext.export.settings import ExportSettings, InputKind, OutputKind, Quantisation
-from segnext.models.precision import Precision
-from segnext.models.settings import ModelSettings
+from segnext.models.settings import ModelSettings, Precision
 from segnext.settings import MISSING, Device, require
 from segnext.sweeps.settings import SweepSettings
 from segnext.tracking.settings import TrackingSettings

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from shlex import quote
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +27,6 @@ __all__ = [
     "ConversionReport",
     "convert_labels",
     "take_inventory",
-    "to_label_ids",
     "to_train_ids",
 ]
 
@@ -56,12 +54,6 @@ def to_train_ids(label_ids: UInt8) -> UInt8:
     """Maps (H, W) labelIds to trainIds 0 … 18 and 255."""
     mapped: UInt8 = cv2.LUT(label_ids, LABEL_ID_TO_TRAIN_ID)
     return mapped
-
-
-def to_label_ids(train_ids: npt.NDArray[np.integer[Any]]) -> UInt8:
-    """Maps trainIds 0 … 18 of any shape to the labelIds that the benchmark's server expects."""
-    label_ids: UInt8 = np.array(CITYSCAPES_LABEL_IDS, np.uint8)[train_ids]
-    return label_ids
 
 
 @dataclass

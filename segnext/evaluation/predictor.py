@@ -20,8 +20,7 @@ from segnext.data.settings import InferenceSettings
 from segnext.errors import ConfigError, DataError, WeightsError
 from segnext.evaluation.inference import SegmentationModel, SegmentationPredictor
 from segnext.evaluation.onnx_model import Engine, OnnxModel
-from segnext.models.precision import Precision
-from segnext.models.settings import ModelSettings
+from segnext.models.settings import ModelSettings, Precision
 from segnext.screen import shown
 from segnext.weights.trained import load_trained
 

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from segnext.data.classes import ClassTable
 from segnext.evaluation.evaluator import EvaluationResult
-from segnext.models.published import Published
+from segnext.models.variants import Published
 from segnext.plots import charts as figures
 from segnext.tracking.console import class_table
 

@@ -18,12 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segnext.data.classes import CITYSCAPES_LABEL_IDS
 from segnext.errors import ConfigError, DataError
 
-__all__ = ["CITYSCAPES_LABEL_IDS", "SubmissionWriter", "require_benchmark"]
-
-CITYSCAPES_LABEL_IDS = np.array([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], np.uint8)
-"""labelId of each trainId 0…18."""
+__all__ = ["SubmissionWriter", "require_benchmark"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: equal predictions give equal bytes
 
@@ -37,7 +35,7 @@ def _ade_name(name: str) -> str:
 
 
 _FORMATS: dict[str, tuple[NDArray[np.uint8], Callable[[str], str]]] = {
-    "cityscapes": (CITYSCAPES_LABEL_IDS, _cityscapes_name),
+    "cityscapes": (np.array(CITYSCAPES_LABEL_IDS, np.uint8), _cityscapes_name),
     "ade": (np.arange(1, 151, dtype=np.uint8), _ade_name),
 }
 

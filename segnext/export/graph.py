@@ -1,4 +1,4 @@
-"""The ONNX graph of a SegNeXt, built from its weights alone.
+"""The ONNX file of a SegNeXt, built from its weights alone.
 
 What evaluation computes, with what is constant multiplied out: batch norm goes into the convolution before it or the
 1×1 convolution behind it, layer scale into the one before it, and the first convolution of the head is applied to each
@@ -9,8 +9,10 @@ Legend: B images, C channels, H W height and width, N = H·W pixels, D channels 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,17 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
 from segnext.data.augmentation import MEAN, STD
+from segnext.errors import ExportError
+from segnext.evaluation.inference import fixed_bases_seed
 from segnext.export.settings import ExportSettings, InputKind, OutputKind, Storage
+from segnext.files import write_atomically
 from segnext.kernels.norm import EPSILON
 from segnext.models.ham_head import EVALUATION_STEPS
-from segnext.models.mscan import STRIPS
-from segnext.models.variants import get_variant
+from segnext.models.noise import Noise
+from segnext.models.variants import STRIPS, get_variant
+from segnext.weights.checkpoint import CheckpointInfo
 
-__all__ = ["Tensors", "build_graph"]
+__all__ = ["Tensors", "build_graph", "fixed_bases", "write_onnx"]
 
 Array = NDArray[Any]
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -33,6 +39,45 @@ _INPUT = "images"
 _GROUPS = 32  # of the group norms
 _NMF_EPSILON = 1e-6
 _IR_VERSION = 10  # read by ONNX Runtime 1.18, TensorRT 10, OpenVINO 2024 and later
+
+
+def write_onnx(
+    tensors: Tensors, path: Path, *, info: CheckpointInfo, settings: ExportSettings, revision: str | None = None
+) -> Path:
+    """Writes the model as an ONNX file, whole or not at all.
+
+    Args:
+        tensors: the complete weights by their official names.
+        path: of the file; its folder is created.
+        info: of the checkpoint; it goes into the file's metadata.
+        settings: the interface and how weights are stored.
+        revision: of the source, for the metadata.
+    """
+    metadata = info.to_metadata() | {
+        "model": info.model,
+        "classes": json.dumps(info.classes.names, ensure_ascii=False),
+        "palette": json.dumps(info.classes.palette.tolist()),
+        "mean": json.dumps(MEAN),
+        "std": json.dumps(STD),
+        "mIoU": json.dumps(info.mIoU),
+        "revision": revision or "",
+        "seed": str(settings.seed),
+        "input": settings.input.kind.value,
+        "output": settings.output.kind.value,
+    }
+    bases = fixed_bases(settings.seed, dim=get_variant(info.model).decoder_channels, rank=info.nmf_rank)
+    graph = build_graph(tensors, model=info.model, bases_DR=bases, settings=settings, metadata=metadata)
+    write_atomically(path, graph.SerializeToString(), error=ExportError)
+    return path
+
+
+def fixed_bases(seed: int, *, dim: int, rank: int) -> NDArray[np.float32]:
+    """The bases (dim, rank) themselves, as the network draws them."""
+    noise = Noise()
+    noise.seed([fixed_bases_seed(seed)])
+    noise.start(1, training=False)
+    bases: NDArray[np.float32] = noise.bases(dim, rank)[0]
+    return bases
 
 
 def build_graph(

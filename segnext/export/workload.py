@@ -15,7 +15,7 @@ from segnext.data.classes import ClassTable
 from segnext.data.settings import InferenceSettings
 from segnext.evaluation.dense import DenseLogits, strips
 from segnext.evaluation.onnx_model import Engine, OnnxModel
-from segnext.export.export import write_onnx
+from segnext.export.graph import write_onnx
 from segnext.export.settings import ExportSettings
 from segnext.models.settings import ModelSettings
 from segnext.models.tensor_shapes import tensor_shapes

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from segnext.backend import Function, Var, jt
-from segnext.models.layers import BUFFERS, BatchNorm
+from segnext.models.layers import BatchNorm
+from segnext.models.tensor_shapes import is_running_statistic
 
 __all__ = ["checkpointed"]
 
@@ -54,7 +55,7 @@ class _Checkpointed(Function):
 
 
 def _trained(module: Any) -> list[Var]:
-    return [var for name, var in module.named_parameters() if name.rsplit(".", 1)[-1] not in BUFFERS]
+    return [var for name, var in module.named_parameters() if not is_running_statistic(name)]
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from segnext.kernels.norm import Running, batch_norm, fixed_norm, group_norm, la
 from segnext.models.noise import Noise
 
 __all__ = [
-    "BUFFERS",
     "BatchNorm",
     "Conv",
     "DepthwiseConv",
@@ -31,9 +30,6 @@ __all__ = [
     "filled",
     "pooled_statistics",
 ]
-
-
-BUFFERS = ("running_mean", "running_var")  # of the norms: not trained, though Jittor counts them as parameters
 
 
 def filled(shape: int | tuple[int, ...], value: float) -> Var:

@@ -19,13 +19,11 @@ from segnext.kernels.residual import add_scaled
 from segnext.models.gradient_checkpointing import checkpointed
 from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, LayerNorm, filled
 from segnext.models.noise import Noise
-from segnext.models.variants import Variant
+from segnext.models.variants import STRIPS, Variant
 
 __all__ = ["MSCAN", "drop_path_factors", "drop_path_rates"]
 
-
 LAYER_SCALE_INIT = 1e-2
-STRIPS = (7, 11, 21)  # lengths of the strip convolutions
 
 
 def drop_path_rates(depths: Sequence[int], rate: float) -> list[float]:
@@ -131,7 +129,7 @@ class Block(Module):
         self.layer_scale_2 = filled(channels, LAYER_SCALE_INIT)
 
     def execute(self, x: Var, keep: Var) -> Var:
-        x = cast(x, "float32")  # the sums too: see precision.py
+        x = cast(x, "float32")  # the sums too: see Precision
         normal = self.norm1(x)
         attention, shortcut = (cast(each, "float32") for each in (self.attn(normal), normal))
         x = add_scaled(x, attention, self.layer_scale_1, keep, row=self.row, shortcut=shortcut)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.backend import Module, Var
 from segnext.errors import ConfigError
 from segnext.kernels.cast import cast
 from segnext.models.ham_head import LightHamHead
-from segnext.models.init import initial_value
-from segnext.models.layers import BUFFERS
 from segnext.models.mscan import MSCAN
 from segnext.models.noise import Noise, Seed
-from segnext.models.precision import Precision
-from segnext.models.settings import ModelSettings
+from segnext.models.settings import ModelSettings, Precision
+from segnext.models.tensor_shapes import is_running_statistic
 from segnext.models.variants import get_variant
 
-__all__ = ["SegNeXt", "create_model"]
+__all__ = ["SegNeXt", "create_model", "initial_value"]
 
 
 class SegNeXt(Module):
@@ -58,7 +61,7 @@ class SegNeXt(Module):
 
     def parameters_to_train(self) -> dict[str, Var]:
         """``tensors()`` without the running statistics, which Jittor counts as parameters."""
-        return {name: var for name, var in self.tensors().items() if name.rsplit(".", 1)[-1] not in BUFFERS}
+        return {name: var for name, var in self.tensors().items() if not is_running_statistic(name)}
 
 
 def create_model(
@@ -95,6 +98,27 @@ def create_model(
     backend.allow_tf32(chosen is Precision.tf32)
     model.train()  # a fresh Jittor module has its norms in training mode but its dropouts off
     return model
+
+
+def initial_value(name: str, shape: tuple[int, ...], *, seed: int) -> NDArray[np.float32] | None:
+    """The official initial value of the tensor called ``name``; None where the layer's own (0 or 1) is right.
+
+    Convolutions are normal with variance 2/fan_out, where fan_out = kh·kw·C_out/groups, the classifier has standard
+    deviation 0.01; biases are 0. The draw depends on ``seed`` and ``name`` alone.
+    """
+    if name.endswith(".bias"):
+        return np.zeros(shape, np.float32)
+    if len(shape) != 4:
+        return None
+    channels_out, _, kh, kw = shape
+    groups = channels_out if _is_depthwise(name) else 1
+    std = 0.01 if name == "decode_head.conv_seg.weight" else math.sqrt(2 / (kh * kw * channels_out / groups))
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)
+
+
+def _is_depthwise(name: str) -> bool:
+    return ".dwconv." in name or (".spatial_gating_unit." in name and ".conv3." not in name)
 
 
 def _precision(name: Precision | str) -> Precision:

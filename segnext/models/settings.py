@@ -1,4 +1,4 @@
-"""The settings of a network."""
+"""The settings of a network, and the precision it computes in. Free of Jittor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from segnext.models.variants import get_variant
 from segnext.settings import MISSING, require
 
-__all__ = ["Gradient", "HamSettings", "ModelSettings"]
+__all__ = ["Gradient", "HamSettings", "ModelSettings", "Precision"]
 
 
 class Gradient(str, Enum):
@@ -65,3 +65,21 @@ class ModelSettings:
     def nmf_rank(self) -> int:
         """Number of NMF bases."""
         return self.ham.rank or get_variant(self.name).nmf_rank
+
+
+class Precision(Enum):
+    """What a pass computes in.
+
+    Weights, their gradients, norms, softmax, NMF, loss, optimizer and the residual stream of the backbone (whose
+    branches start out at a hundredth of it, below what a narrow sum resolves) are float32 in all of them.
+    """
+
+    fp32 = "fp32"
+    tf32 = "tf32"  # float32 whose dense convolutions may round products to 10 bits, on tensor cores; CPU: as fp32
+    bf16 = "bf16"  # 8 bits of mantissa, the range of float32
+    fp16 = "fp16"  # 11 bits of mantissa, up to 65504: gradients need loss scaling
+
+    @property
+    def compute_type(self) -> str:
+        """Type of the convolutions and of the elementwise work between them."""
+        return {"bf16": "bfloat16", "fp16": "float16"}.get(self.value, "float32")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 
-from segnext.models.variants import VARIANTS, Variant, get_variant
+from segnext.models.variants import STRIPS, VARIANTS, Variant, get_variant
 
 __all__ = ["CLASSIFIER", "infer_size", "is_running_statistic", "shapes_by_size", "tensor_shapes"]
 
@@ -18,15 +18,9 @@ Shape = tuple[int, ...]
 CLASSIFIER = "decode_head.conv_seg."
 """Prefix of the last convolution, the only tensors whose shape depends on the number of classes."""
 
-_GATING_KERNELS = {
-    "conv0": (5, 5),
-    "conv0_1": (1, 7),
-    "conv0_2": (7, 1),
-    "conv1_1": (1, 11),
-    "conv1_2": (11, 1),
-    "conv2_1": (1, 21),
-    "conv2_2": (21, 1),
-}
+_GATING_KERNELS = {"conv0": (5, 5)}
+for _number, _length in enumerate(STRIPS):
+    _GATING_KERNELS |= {f"conv{_number}_1": (1, _length), f"conv{_number}_2": (_length, 1)}
 
 
 def tensor_shapes(name: str, *, num_classes: int) -> dict[str, Shape]:

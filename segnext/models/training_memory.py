@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segnext.models.complexity import complexity
-from segnext.models.precision import Precision
-from segnext.models.settings import ModelSettings
+from segnext.models.settings import ModelSettings, Precision
 from segnext.models.variants import Variant, get_variant
 
 __all__ = ["Division", "divisions", "training_memory"]

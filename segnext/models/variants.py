@@ -1,4 +1,4 @@
-"""The four published sizes of SegNeXt as data (SegNeXt paper, Table 2; official configurations).
+"""The four published sizes of SegNeXt as data (SegNeXt paper, Table 2; official configurations), and their results.
 
 Free of Jittor, so that counting and configuration can use it without compiling anything.
 """
@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from segnext.errors import ConfigError
 
-__all__ = ["VARIANTS", "Variant", "get_variant"]
+__all__ = ["STRIPS", "VARIANTS", "Published", "Variant", "get_variant", "published"]
+
+STRIPS = (7, 11, 21)
+"""Lengths of the strip convolutions of every block's attention."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,31 @@ def get_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(VARIANTS)}")
     return VARIANTS[name]
+
+
+@dataclass(frozen=True)
+class Published:
+    """mIoU in per cent (single-scale; multi-scale with flips), millions of parameters, billions of MACs ("FLOPs")."""
+
+    mIoU_ss: float
+    mIoU_ms: float
+    params_M: float
+    flops_G: float
+
+
+# The official README's tables.
+_RESULTS = {
+    ("tiny", "ade"): Published(41.1, 42.2, 4, 7),
+    ("small", "ade"): Published(44.3, 45.8, 14, 16),
+    ("base", "ade"): Published(48.5, 49.9, 28, 35),
+    ("large", "ade"): Published(51.0, 52.1, 49, 70),
+    ("tiny", "cityscapes"): Published(79.8, 81.4, 4, 56),
+    ("small", "cityscapes"): Published(81.3, 82.7, 14, 125),
+    ("base", "cityscapes"): Published(82.6, 83.8, 28, 276),
+    ("large", "cityscapes"): Published(83.2, 83.9, 49, 578),
+}
+
+
+def published(model: str | None, dataset: str | None) -> Published | None:
+    """The results of one size on one dataset; None where nothing is published."""
+    return _RESULTS.get((model or "", dataset or ""))

@@ -13,7 +13,7 @@ import numpy as np
 
 from segnext.errors import ConfigError
 from segnext.files import read_json
-from segnext.models.published import Published, published
+from segnext.models.variants import Published, published
 from segnext.tracking.events import Event, read_events, series
 from segnext.tracking.run_folder import RunFolder
 

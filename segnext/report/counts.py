@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from segnext.models.complexity import Complexity
-from segnext.models.published import Published
+from segnext.models.variants import Published
 
 __all__ = ["CountedModel", "counts_notes", "counts_record", "counts_table", "modules_table"]
 

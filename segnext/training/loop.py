@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from segnext import backend
 from segnext.backend import jt
 from segnext.backend.world import World
+from segnext.data.loader import Batch
 from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.distributed.communicator import Communicator
 from segnext.errors import TrainingError, out_of_memory_explained
@@ -26,19 +27,6 @@ _LESS_MEMORY = (
     "memory=auto chooses what fits; by hand, set model.gradient_checkpointing=true (the same figures), lower "
     "schedule.micro_batch (the same step, but batch norm sees fewer images) or dataset.crop, or on a GPU precision=bf16"
 )
-
-
-class Batch(Protocol):
-    """``segnext.data.loader.Batch``: images (B,3,h,w) float32, labels (B,h,w) uint8, indices (B,), iteration."""
-
-    @property
-    def images(self) -> Any: ...
-    @property
-    def labels(self) -> Any: ...
-    @property
-    def indices(self) -> Any: ...
-    @property
-    def iteration(self) -> int: ...
 
 
 def train(

@@ -111,15 +111,7 @@ class CheckpointInfo:
             return None
         try:
             return cls._from_record(json.loads(metadata[METADATA_KEY]))
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            AttributeError,
-            RecursionError,
-            SegNeXtError,
-        ) as error:
+        except (*_DAMAGE, SegNeXtError) as error:
             raise WeightsError(
                 f"{origin} has a damaged description of itself ({error!r}): name model and classes instead"
             ) from error

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import ConfigError, WeightsError
-from segnext.models.precision import Precision
 from segnext.models.segnext import SegNeXt, create_model
-from segnext.models.settings import HamSettings, ModelSettings
+from segnext.models.settings import HamSettings, ModelSettings, Precision
 from segnext.models.tensor_shapes import tensor_shapes
 from segnext.weights.checkpoint import EXPORTED, CheckpointInfo, find_checkpoint, open_checkpoint
 from segnext.weights.loading import ArrayModel, load_weights

@@ -16,7 +16,7 @@ from segnext.app.resolution import register, resolve, to_yaml
 from segnext.app.schema import TrainConfig
 from segnext.data.settings import DatasetSettings, InferenceSettings
 from segnext.errors import ConfigError
-from segnext.models.published import published
+from segnext.models.variants import published
 from tests.runners.commands import run
 
 CONF = Path(conf.__file__).parent

@@ -215,7 +215,7 @@ def test_evaluate(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("cheap")
 def test_export(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = importlib.import_module("runners.export")
-    monkeypatch.setattr("segnext.export.export.build_graph", read_interface)
+    monkeypatch.setattr("segnext.export.graph.build_graph", read_interface)
     monkeypatch.setattr("segnext.export.verify.verify", lambda *args, **kwargs: [])
     monkeypatch.setattr("segnext.export.quantise.quantise", lambda full, target, **others: target.write_text(""))
     int8 = ("quantise=int8", f"calibration={folder}/images/*.jpg", "size=[32,32]", "workers=0")

@@ -8,7 +8,7 @@ import numpy as np
 
 from segnext.data.classes import ClassTable
 from segnext.data.settings import InferenceSettings
-from segnext.export.export import write_onnx
+from segnext.export.graph import write_onnx
 from segnext.export.settings import ExportSettings
 from segnext.models.segnext import SegNeXt, create_model
 from segnext.models.tensor_shapes import tensor_shapes

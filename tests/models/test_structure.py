@@ -12,10 +12,9 @@ import pytest
 from segnext import backend
 from segnext.errors import ConfigError
 from segnext.models.ham_head import NMF2D
-from segnext.models.init import initial_value
 from segnext.models.mscan import drop_path_rates
 from segnext.models.noise import Noise
-from segnext.models.segnext import create_model
+from segnext.models.segnext import create_model, initial_value
 from segnext.models.settings import HamSettings
 from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from segnext.models.variants import VARIANTS

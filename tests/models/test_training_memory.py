@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from segnext.models.precision import Precision
-from segnext.models.settings import ModelSettings
+from segnext.models.settings import ModelSettings, Precision
 from segnext.models.training_memory import divisions, training_memory
 
 

@@ -22,7 +22,7 @@ from segnext.data.classes import CAMVID, SHAPES
 from segnext.data.reading import read_image
 from segnext.data.settings import InferenceSettings, ReadingSettings
 from segnext.evaluation.predictor import Segmenter
-from segnext.models.precision import Precision
+from segnext.models.settings import Precision
 from segnext.tracking.run_folder import RunFolder
 from segnext.weights import trained
 from segnext.weights.checkpoint import CheckpointInfo
