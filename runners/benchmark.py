@@ -78,6 +78,8 @@ def measure(
                 session.inference(
                     lambda images: {name: ExportedInference(model, images) for name, model in exported.items()}
                 )
+            elif what == "logits":
+                session.logits()
             elif what == "evaluate":
                 assert validation_set is not None
                 session.evaluation(validation_set, config.dataset.test, workers=config.workers, rivals=exported)

@@ -233,7 +233,7 @@ class PredictConfig(CommonConfig):
 
 
 TORCH_SETTINGS = ("eager", "channels_last", "tf32", "bf16", "compile", "compile_fp32")
-BENCHMARKS = ("train", "inference", "evaluate", "data", "start", "cold_start")
+BENCHMARKS = ("train", "inference", "logits", "evaluate", "data", "start", "cold_start")
 
 
 @dataclass
@@ -242,7 +242,7 @@ class BenchmarkConfig(SharedConfig):
 
     Attributes:
         name: folder of the measurements below output_dir
-        what: train, inference, evaluate, data, start, cold_start, or a list of them: what=[train,inference]
+        what: train, inference (labels), logits, evaluate, data, start, cold_start, or a list: what=[train,inference]
         batch: images at a time; null: dataset.batch_size on a GPU, 2 on a CPU
         num_classes: null: the dataset's
         warmup: rounds that do not count

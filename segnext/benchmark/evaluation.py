@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,15 @@ from tempfile import TemporaryDirectory
 
 import cv2
 
+from segnext import complexity
 from segnext.data.datasets import Dataset, FileDataset, FilePair
+from segnext.data.headers import read_header
 from segnext.data.settings import InferenceSettings
 from segnext.evaluation.evaluator import evaluate
-from segnext.evaluation.inference import SegmentationModel
+from segnext.evaluation.inference import SegmentationModel, input_size, window_places
+from segnext.models.settings import ModelSettings
 
-__all__ = ["Evaluation", "as_files"]
+__all__ = ["Evaluation", "as_files", "evaluation_macs"]
 
 
 class Evaluation:
@@ -47,3 +51,20 @@ def as_files(dataset: Dataset) -> Iterator[FileDataset]:
             cv2.imwrite(str(Path(folder, pairs[-1].image)), cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
             cv2.imwrite(str(Path(folder, pairs[-1].label)), sample.label)
         yield FileDataset(dataset.classes, folder, tuple(pairs))
+
+
+def evaluation_macs(model: ModelSettings, files: FileDataset, settings: InferenceSettings, *, num_classes: int) -> int:
+    """Multiply-accumulates of all windows of all passes of all images."""
+    headers = [read_header(files.image_path(number)) for number in range(len(files))]
+    inputs: Counter[tuple[int, int]] = Counter()
+    for header in headers:
+        for ratio, _ in settings.passes:
+            size = input_size(settings, header.height, header.width, ratio)
+            inputs.update((bottom - top, right - left) for top, bottom, left, right in window_places(settings, *size))
+    macs = {
+        size: complexity(
+            model.name, num_classes=num_classes, height=size[0], width=size[1], nmf_rank=model.nmf_rank
+        ).macs
+        for size in inputs
+    }
+    return int(sum(count * macs[size] for size, count in inputs.items()))

@@ -20,7 +20,7 @@ class Row:
     """One workload of one contestant.
 
     Attributes:
-        what: train, inference, evaluate, data, start or cold_start.
+        what: train, inference, logits, evaluate, data, start or cold_start.
         runs_on: Jittor, or PyTorch and its setting.
         peak_bytes: largest memory of the process (CPU) or the device (CUDA); None where not measured.
         macs: multiply-accumulates of one call; None where there are none.

@@ -10,12 +10,12 @@ from typing import Any
 
 from segnext import backend, complexity
 from segnext.backend.world import World
-from segnext.benchmark.evaluation import Evaluation, as_files
+from segnext.benchmark.evaluation import Evaluation, as_files, evaluation_macs
 from segnext.benchmark.measuring import Timing, forget_peak, peak_bytes, take_turns
 from segnext.benchmark.profiling import OperatorKind, profile_operators
 from segnext.benchmark.results import Row
 from segnext.benchmark.torch_process import TorchTwin
-from segnext.benchmark.workloads import Inference, Pipeline, TrainingStep, random_batch, seconds_to_first_step
+from segnext.benchmark.workloads import Inference, Logits, Pipeline, TrainingStep, random_batch, seconds_to_first_step
 from segnext.data.augmentation import MEAN, STD
 from segnext.data.datasets import Dataset
 from segnext.data.settings import InferenceSettings
@@ -47,6 +47,7 @@ class Session:
         progress: called with the workload, the rounds done and their total.
         communicator: several ranks measure what they gain over one, and no operators.
         rows, operators, versions, scaling: results; operators and scaling by workload.
+        evaluated: how many images an evaluation has; 0 where none was measured.
     """
 
     model: ModelSettings
@@ -62,6 +63,7 @@ class Session:
     operators: dict[str, list[OperatorKind]] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
     scaling: dict[str, Scaling] = field(default_factory=dict)
+    evaluated: int = 0
 
     def train(self) -> None:
         """A step of the recipe on random images: forward, loss, backward, AdamW."""
@@ -82,6 +84,12 @@ class Session:
         model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
         images, _ = random_batch(self.batch, self.crop, self.num_classes)
         self._network("inference", Inference(model, images), rivals(images))
+
+    def logits(self) -> None:
+        """The forward pass on random images alone, evaluation mode: no labels, nothing at full resolution."""
+        model = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
+        images, _ = random_batch(self.batch, self.crop, self.num_classes)
+        self._network("logits", Logits(model, images))
 
     def data(self, batches: Iterator[Any]) -> None:
         """Training batches from the loader, with nobody else at work."""
@@ -118,7 +126,9 @@ class Session:
             rivals: other models, by name.
         """
         ours = create_model(self.model, num_classes=self.num_classes, precision=self.precision)
+        self.evaluated = len(dataset)
         with as_files(dataset) as files:
+            macs = evaluation_macs(self.model, files, settings, num_classes=self.num_classes)
             models = {_OURS: ours, **(rivals or {})}
             contestants = {name: Evaluation(each, files, settings, workers=workers) for name, each in models.items()}
             paths = [(str(files.image_path(number)), str(files.label_path(number))) for number in range(len(files))]
@@ -128,7 +138,7 @@ class Session:
             )  # fmt: skip
         for name, timing in timings.items():
             ratio = timings[_OURS].ratio(timing) if len(timings) > 1 else None
-            self.rows.append(Row("evaluate", name, timing, peak_bytes=peaks[name], ratio=ratio))
+            self.rows.append(Row("evaluate", name, timing, peak_bytes=peaks[name], macs=macs, ratio=ratio))
 
     def _network(
         self,

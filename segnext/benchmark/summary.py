@@ -16,6 +16,7 @@ from segnext.benchmark.session import Session
 
 __all__ = ["print_summary", "record"]
 
+_ON_CROPS = ("train", "inference", "logits", "data", "start", "cold_start")
 _NOTE = (
     "±: distance of the quartiles; above 10 % the machine had other work. GiB: peak memory of the process. "
     "MACs, bytes: share of the measured matrix-product rate ({:.3g} GMAC/s) and memory bandwidth ({:.3g} GB/s); "
@@ -49,10 +50,12 @@ def record(session: Session, machine: Machine) -> dict[str, Any]:
 def print_summary(session: Session, machine: Machine, console: Console) -> None:
     """Prints what was measured, and what the figures mean."""
     height, width = session.crop
-    console.print(
-        f"{session.model.name}, {session.batch} images of {height}×{width}, "
-        f"{backend.device_name()}, {session.precision}"
-    )
+    shown = []
+    if any(row.what in _ON_CROPS for row in session.rows):
+        shown.append(f"{session.batch} images of {height}×{width}")
+    if session.evaluated:
+        shown.append(f"an evaluation of {session.evaluated} images")
+    console.print(", ".join([session.model.name, *shown, backend.device_name(), session.precision]))
     console.print(results_table(session.rows, machine))
     for what, scaling in session.scaling.items():
         console.print(f"{what} by {scaling}", soft_wrap=True)

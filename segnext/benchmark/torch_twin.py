@@ -216,7 +216,7 @@ class Worker:
     def prepare(
         self, *, what: str, setting: str, model: str, num_classes: int, device: str, **workload: Any
     ) -> dict[str, Any]:
-        """Builds a training step (``what="train"``), a prediction or an evaluation.
+        """Builds a training step (``what="train"``), a prediction, its logits alone or an evaluation.
 
         Args:
             setting: eager, channels_last, tf32, bf16 (with channels_last), compile (the same, compiled) or
@@ -237,17 +237,21 @@ class Worker:
             torch.backends.cudnn.allow_tf32 = setting == "tf32"
             images = images.to(device, non_blocking=True).contiguous(memory_format=layout)
             with torch.autocast(device, torch.bfloat16, enabled=half):
-                output = forward(images).float()
-            return F.interpolate(output, size=images.shape[2:], mode="bilinear", align_corners=False)
+                output: Tensor = forward(images).float()
+            return output
+
+        def enlarged(images: Tensor) -> Tensor:
+            return F.interpolate(logits(images), size=images.shape[2:], mode="bilinear", align_corners=False)
 
         if what == "evaluate":
             from segnext.benchmark.torch_evaluation import Evaluation  # needs OpenCV and Pillow
 
-            self.step = Evaluation(logits, device=device, num_classes=num_classes, **workload)
+            self.step = Evaluation(enlarged, device=device, num_classes=num_classes, **workload)
         elif what == "train":
-            self.step = self._training(network, logits, num_classes, layout, **workload)
+            self.step = self._training(network, enlarged, num_classes, layout, **workload)
         else:
-            self.step = self._prediction(logits, layout, **workload)
+            result = logits if what == "logits" else lambda images: enlarged(images).argmax(1)
+            self.step = self._prediction(result, layout, **workload)
         forget_peak()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -283,13 +287,13 @@ class Worker:
 
     @staticmethod
     def _prediction(
-        logits: Callable[[Tensor], Tensor], layout: torch.memory_format, *, batch: int, crop: Sequence[int]
+        result: Callable[[Tensor], Tensor], layout: torch.memory_format, *, batch: int, crop: Sequence[int]
     ) -> Callable[[], None]:
         images = torch.randn(batch, 3, *crop).contiguous(memory_format=layout)
 
         def infer() -> None:
             with torch.no_grad():
-                logits(images).argmax(1).cpu()
+                result(images).cpu()
 
         return infer
 

@@ -23,7 +23,7 @@ from segnext.models.segnext import create_model
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimizer import AdamW, parameter_groups
 
-__all__ = ["Inference", "Pipeline", "TrainingStep", "random_batch", "seconds_to_first_step"]
+__all__ = ["Inference", "Logits", "Pipeline", "TrainingStep", "random_batch", "seconds_to_first_step"]
 
 
 def random_batch(batch: int, crop: tuple[int, int], num_classes: int) -> tuple[Any, Any]:
@@ -55,8 +55,8 @@ class TrainingStep:
         return time.perf_counter() - start
 
 
-class Inference:
-    """Logits of a batch, and their best class at full resolution."""
+class Logits:
+    """Logits of a batch, on the host."""
 
     def __init__(self, model: Any, images: Any) -> None:
         self.model, self.images = model, images
@@ -67,11 +67,19 @@ class Inference:
         jt.sync_all(True)
         start = time.perf_counter()
         with jt.no_grad():
-            self.labels(self.model(jt.array(self.images)))
+            self.finish(self.model(jt.array(self.images)))
         return time.perf_counter() - start
 
-    def labels(self, logits: Any) -> None:
-        """As predict finds them."""
+    def finish(self, logits: Any) -> None:
+        """Fetches them."""
+        logits.numpy()
+
+
+class Inference(Logits):
+    """Logits of a batch, and their best class at full resolution."""
+
+    def finish(self, logits: Any) -> None:
+        """Finds the labels as predict does."""
         size = self.images.shape[2:]
         if jt.flags.use_cuda:
             jt.argmax(resize(logits, size), 1)[0].numpy()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import segnext
 from runners.benchmark import main
 from tests.runners.commands import run
 
@@ -15,7 +16,7 @@ def test_a_benchmark_leaves_a_table_and_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    what = ("what=[train,inference,evaluate,data]", "workers=0", f"run_folder={tmp_path / 'run'}")
+    what = ("what=[train,inference,evaluate,data,logits]", "workers=0", f"run_folder={tmp_path / 'run'}")
     drawn = ("dataset.image_size=[32,32]", "dataset.test.scale=null", "dataset.val_images=3")
     assert run(main, monkeypatch, *SMALL, *what, *drawn) == 0
     record = json.loads((tmp_path / "run" / "benchmark.json").read_text())
@@ -24,14 +25,17 @@ def test_a_benchmark_leaves_a_table_and_a_record(
         ("inference", "Jittor"),
         ("evaluate", "Jittor"),
         ("data", "NumPy"),
+        ("logits", "Jittor"),
     ]
     assert all(len(row["timing"]["seconds"]) == 2 for row in record["rows"])
     assert all(0 < row["fraction_of_macs_rate"] < 1 for row in record["rows"][:2])
     assert record["rows"][0]["macs"] > 2.9 * record["rows"][1]["macs"]
     assert record["rows"][0]["peak_bytes"] > 50 << 20
     assert record["rows"][2]["timing"]["images"] == 3
+    assert record["rows"][2]["macs"] == 3 * segnext.complexity("tiny", num_classes=2, height=32, width=32).macs
     assert sum(kind["calls"] for kind in record["operators"]["train"]) > 100
     lines = capsys.readouterr().out.splitlines()
+    assert "tiny, 2 images of 32×32, an evaluation of 3 images, cpu, fp32" in lines
     assert max(len(line) for line in lines if not line.startswith("results:")) <= 80
 
 
