@@ -43,8 +43,11 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         program = folder / f"{kernel}-{sanitizer.partition(',')[0]}"
         if not program.exists():
             source = folder / f"{kernel}.cc"
-            source.write_text(translate(KERNELS[kernel], name=kernel) + (drivers / f"{kernel}.cc").read_text())
-            flags = ["-std=c++17", "-O1", "-g", "-w", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=undefined"]
+            text = KERNELS[kernel]
+            if sanitizer == SANITIZERS["races"]:  # what waits for threads takes as long as there are threads
+                text = text.replace("THREADS = 256;", "THREADS = 64;")
+            source.write_text(translate(text, name=kernel) + (drivers / f"{kernel}.cc").read_text())
+            flags = ["-std=c++17", "-O0", "-g1", "-w", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=undefined"]
             flags += ["-DCUDA_MACHINE_THREADS", f"-I{HERE}", f"-I{drivers}", f"-I{toolkit.root / 'include'}"]
             command = ["g++", *flags, "-include", "device.h", str(source), "-o", str(program), "-pthread"]
             subprocess.run(command, check=True)
@@ -68,6 +71,7 @@ def test_the_kernels_are_right_and_sanitizers_report_nothing(build: Build, kerne
 
 
 def test_a_barrier_less_is_reported_as_a_race(build: Build) -> None:
-    done = run(build("depthwise", SANITIZERS["races"]), CUDA_MACHINE_NO_BARRIER="1")
+    program = build("depthwise", SANITIZERS["races"])
+    done = run(program, CUDA_MACHINE_NO_BARRIER="1", TSAN_OPTIONS="halt_on_error=1")
     assert done.returncode == FOUND
     assert "data race" in done.stderr

@@ -1,4 +1,4 @@
-// The threads of a block as real threads with real barriers, some blocks at a time: for ThreadSanitizer,
+// The threads of a block as real threads with real barriers, two blocks at a time: for ThreadSanitizer,
 // AddressSanitizer and UBSan. CUDA_MACHINE_NO_BARRIER=n leaves the n-th barrier of every thread out (from 1), which a
 // sanitizer has to report.
 #pragma once
@@ -60,7 +60,7 @@ T& shared(int number) {
 
 template <class Kernel>
 void launch(const char*, dim3 grid, dim3 size, Kernel kernel) {
-    const unsigned blocks = grid.x * grid.y * grid.z, threads = size.x * size.y * size.z, together = std::min(blocks, 3u);
+    const unsigned blocks = grid.x * grid.y * grid.z, threads = size.x * size.y * size.z, together = std::min(blocks, 2u);
     std::vector<std::unique_ptr<Block>> places;
     std::vector<std::thread> pool;
     for (unsigned first = 0; first < together; first++) {
