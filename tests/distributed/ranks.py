@@ -35,8 +35,9 @@ needs_mpi = pytest.mark.skipif(not _installed(), reason="the mpi extra is not in
 
 
 def environment() -> dict[str, str]:
-    """One OpenMP thread for every rank, whatever the machine."""
-    return {**ranks_environment(), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    """One OpenMP thread for every rank, whatever the machine; a rank that waits leaves its core to other tests."""
+    own = {"OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "WANDB_MODE": "disabled"}
+    return {**ranks_environment(), "PYTHONPATH": str(REPOSITORY), **own}
 
 
 def run_ranks(ranks: int, job: str, *arguments: str, wrapper: Sequence[str] = ()) -> None:

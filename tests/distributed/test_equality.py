@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,18 +63,15 @@ exec "$@"
 """
 
 
-def test_ranks_that_srun_starts_find_each_other(tmp_path: Path) -> None:
-    run_ranks(2, "evaluate_share.py", str(tmp_path / "2.npz"), wrapper=["sh", "-c", AS_BY_SRUN, "sh"])
-    with np.load(tmp_path / "2.npz") as file:
-        assert list(file["images"]) == [4, 3]
+def evaluation(folder: Path, ranks: int, wrapper: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    run_ranks(ranks, "evaluate_share.py", str(folder / f"{ranks}.npz"), wrapper=wrapper)
+    with np.load(folder / f"{ranks}.npz") as file:
+        return dict(file)
 
 
-def test_evaluation_by_one_two_and_three_ranks_gives_one_result(tmp_path: Path) -> None:
-    results = []
-    for ranks in (1, 2, 3):
-        run_ranks(ranks, "evaluate_share.py", str(tmp_path / f"{ranks}.npz"))
-        with np.load(tmp_path / f"{ranks}.npz") as file:
-            results.append(dict(file))
+def test_evaluation_by_one_process_two_ranks_of_srun_and_three_of_mpirun_gives_one_result(tmp_path: Path) -> None:
+    by_srun = ["sh", "-c", AS_BY_SRUN, "sh"]
+    results = [evaluation(tmp_path, 1), evaluation(tmp_path, 2, by_srun), evaluation(tmp_path, 3)]
     alone = results[0]
     assert [list(result.pop("images")) for result in results] == [[7], [4, 3], [3, 2, 2]]
     assert alone["matrix"].sum() > 0
