@@ -17,6 +17,7 @@ from segnext import backend
 from segnext.backend import jt
 from segnext.benchmark.torch_process import package_environment
 from segnext.errors import BackendError
+from segnext.evaluation.arrays import JittorArrays
 from segnext.kernels.labels import View, labels
 from segnext.kernels.resize import resize
 from segnext.models.segnext import create_model
@@ -59,11 +60,11 @@ class Logits:
     """Logits of a batch, on the host."""
 
     def __init__(self, model: Any, images: Any) -> None:
-        self.model, self.images = model, images
+        model.eval()
+        self.model, self.images = JittorArrays().for_inference(model), images
 
     def __call__(self) -> float:
         """Returns the seconds that the batch took."""
-        self.model.eval()
         jt.sync_all(True)
         start = time.perf_counter()
         with jt.no_grad():

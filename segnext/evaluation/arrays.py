@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from segnext import backend
 from segnext.backend import jt
 from segnext.kernels.sampling import Taps, best_channel, bilinear_taps, sample
+from segnext.models.folding import folded
+from segnext.models.segnext import SegNeXt
 
 __all__ = ["Arrays", "JittorArrays", "NumpyArrays", "arrays_of"]
 
@@ -37,6 +39,10 @@ class Arrays(Protocol):
 
     def no_grad(self) -> Any:
         """A context in which nothing is kept for gradients."""
+        ...
+
+    def for_inference(self, model: Any) -> Any:
+        """``model`` as it is fastest with the weights that it has now, in evaluation mode."""
         ...
 
     def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
@@ -84,6 +90,9 @@ class JittorArrays:
     def no_grad(self) -> Any:
         return jt.no_grad()
 
+    def for_inference(self, model: Any) -> Any:
+        return folded(model) if isinstance(model, SegNeXt) else model
+
     def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
         logits = self.computed(model(jt.array(images)))  # so that the activations are freed before the next pass
         return [logits[number] for number in range(len(images))]
@@ -126,6 +135,9 @@ class NumpyArrays:
     @contextmanager
     def no_grad(self) -> Iterator[None]:
         yield
+
+    def for_inference(self, model: Any) -> Any:
+        return model
 
     def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
         logits: Sequence[Any] = model(images)

@@ -149,7 +149,7 @@ class SegmentationPredictor:
     """Predicts labels of images of any size. The model must be in evaluation mode (see ``evaluation_mode``).
 
     Args:
-        model: see ``SegmentationModel``.
+        model: see ``SegmentationModel``; the weights that it has now are used, changes come too late.
         settings: how images are shown to the model.
         seed: a non-negative number that chooses the random bases together with the image's name.
         repeat: number of the repetition: another one means other bases.
@@ -166,12 +166,12 @@ class SegmentationPredictor:
         repeat: int = 0,
         strip_floats: int | None = None,
     ) -> None:
-        self.model = model
+        self._arrays = arrays_of(model)
+        self.model = self._arrays.for_inference(model)
         self.settings = settings or InferenceSettings()
         self.seed = seed
         self.repeat = repeat
         self.strip_floats = strip_floats
-        self._arrays = arrays_of(model)
 
     def predict(self, image: NDArray[np.uint8], name: str = "") -> NDArray[np.int32]:
         """Labels (H, W) int32 of an (H, W, 3) uint8 RGB image; ``name`` seeds the bases."""
