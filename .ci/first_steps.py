@@ -65,9 +65,10 @@ def _convolve(jt: Any, arrays: list[Any], dtype: str, stride: int, padding: int,
         jt.flags.use_cuda = before
 
 
-def parity(jt: Any, precision: str) -> None:
+def parity(jt: Any, precision: str, images: int = 2, height: int = 64, width: int = 96) -> None:
     """Losses of three training steps of tiny, the first one's gradients and the last weights, beside the CPU's."""
-    on_gpu, on_cpu = (_three_steps(jt, precision, use_cuda=use_cuda) for use_cuda in (jt.flags.use_cuda, 0))
+    size = images, height, width
+    on_gpu, on_cpu = (_three_steps(jt, precision, size, use_cuda=use_cuda) for use_cuda in (jt.flags.use_cuda, 0))
     for step, (found, expected) in enumerate(zip(on_gpu.pop("losses"), on_cpu.pop("losses"), strict=True), start=1):
         print(f"loss of step {step}: {found:.7f}, on the CPU {expected:.7f}")
     apart = {}
@@ -80,17 +81,17 @@ def parity(jt: Any, precision: str) -> None:
         assert median <= _WITHIN[precision], kind
 
 
-def _three_steps(jt: Any, precision: str, *, use_cuda: int) -> dict[str, Any]:
+def _three_steps(jt: Any, precision: str, size: tuple[int, int, int], *, use_cuda: int) -> dict[str, Any]:
     before, jt.flags.use_cuda = jt.flags.use_cuda, use_cuda
     try:
         rng = np.random.default_rng(2)
-        images = rng.standard_normal((2, 3, 64, 96)).astype(np.float32)
-        labels = rng.integers(0, 7, (2, 64, 96)).astype(np.uint8)
+        images = rng.standard_normal((size[0], 3, *size[1:])).astype(np.float32)
+        labels = rng.integers(0, 7, size).astype(np.uint8)
         model = create_model("tiny", num_classes=7, precision=precision)
         optimizer = create_optimizer(model, ScheduleSettings(iterations=3, batch_size=2))
         found: dict[str, Any] = {"losses": []}
         for iteration in range(3):
-            model.seed_noise([(0, iteration, image) for image in range(2)])
+            model.seed_noise([(0, iteration, image) for image in range(len(images))])
             loss = segmentation_loss(model(jt.array(images)), jt.array(labels))
             if iteration == 0:
                 parameters = model.parameters_to_train()

@@ -19,37 +19,4 @@ struct AdamW {
     }
 };
 
-// Steps of N parameters, of so many elements each.
-#ifdef __CUDACC__
-template <int N>
-struct Steps {  // what a kernel is given by value: at most 4 KiB
-    AdamW of[N];
-    unsigned counts[N];
-};
-
-template <int N>
-static __global__ void __launch_bounds__(256) each_of(Steps<N> steps) {
-    const AdamW& step = steps.of[blockIdx.y];
-    for (unsigned i = blockIdx.x * 256 + threadIdx.x; i < steps.counts[blockIdx.y]; i += gridDim.x * 256) step(i);
-}
-
-template <int N>
-void launch(const AdamW (&steps)[N], const size_t (&counts)[N]) {
-    Steps<N> all;
-    unsigned most = 0;
-    for (int p = 0; p < N; p++) {
-        all.of[p] = steps[p];
-        all.counts[p] = counts[p];
-        most = all.counts[p] > most ? all.counts[p] : most;
-    }
-    const unsigned blocks = (most + 1023) / 1024;  // four elements a thread
-    each_of<N><<<dim3(blocks < 1024 ? blocks : 1024, N), 256>>>(all);
-}
-#else
-template <int N>
-void launch(const AdamW (&steps)[N], const size_t (&counts)[N]) {
-    for (int p = 0; p < N; p++) launch(steps[p], counts[p]);
-}
-#endif
-
 }  // namespace segnext

@@ -13,7 +13,9 @@ __all__ = ["Moved", "adamw_reference", "adamw_step"]
 
 TOGETHER = 32  # parameters of an operator
 
-_HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "adamw.h"))
+_HEADER = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "several.h", "adamw.h")
+)
 _ONE = """
     {{in{0}_p, in{1}_p, in{2}_p, in{3}_p, out{4}_p, out{5}_p, out{6}_p, beta1, rest1, beta2, rest2, eps,
       (float)data["kept{7}"], (float)data["rate{7}"], unbias}},"""

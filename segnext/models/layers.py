@@ -6,7 +6,7 @@ type of what convolutions and the norms before them return. All casts are here a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from segnext.backend import Module, Var, jt
 from segnext.distributed.all_reduce import all_reduce_mean
-from segnext.kernels.cast import cast
+from segnext.kernels.cast import cast, cast_all
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
 from segnext.kernels.norm import Running, batch_norm, fixed_norm, group_norm, layer_norm
@@ -27,6 +27,7 @@ __all__ = [
     "Dropout2d",
     "GroupNorm",
     "LayerNorm",
+    "cast_weights",
     "filled",
     "pooled_statistics",
 ]
@@ -49,12 +50,29 @@ class Conv(Module):
         self.bias = filled(channels, 0) if bias else None
         self.stride = stride
         self.padding = padding
+        self._narrow: tuple[Var] | None = None  # the weight in compute_type, within ``cast_weights``
+
+    @property
+    def narrow_weight(self) -> Var:
+        """The weight in ``compute_type``."""
+        return cast(self.weight, self.compute_type) if self._narrow is None else self._narrow[0]
 
     def execute(self, x: Var) -> Var:
         dtype = self.compute_type
         bias = None if self.bias is None else cast(self.bias, dtype)
-        weight = cast(self.weight, dtype)
-        return conv(cast(x, dtype), weight, bias, stride=self.stride, padding=self.padding)
+        return conv(cast(x, dtype), self.narrow_weight, bias, stride=self.stride, padding=self.padding)
+
+
+@contextmanager
+def cast_weights(layers: Sequence[Conv]) -> Iterator[None]:
+    """Within it the weights of ``layers``, all of one ``compute_type``, are cast together: few operators for all."""
+    for layer, weight in zip(layers, cast_all([each.weight for each in layers], layers[0].compute_type), strict=True):
+        layer._narrow = (weight,)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._narrow = None
 
 
 class BatchNorm(Module):

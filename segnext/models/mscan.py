@@ -177,8 +177,8 @@ class MLP(Module):
 
     def execute(self, x: Var) -> Var:
         dtype, depthwise = self.fc2.compute_type, self.dwconv.dwconv
-        weight, bias = (cast(each, dtype) for each in (self.fc2.weight, self.fc2.bias))
-        return mix(cast(self.fc1(x), dtype), depthwise.weight, depthwise.bias, weight, bias)
+        bias = cast(self.fc2.bias, dtype)
+        return mix(cast(self.fc1(x), dtype), depthwise.weight, depthwise.bias, self.fc2.narrow_weight, bias)
 
 
 class DepthwiseMixing(Module):

@@ -15,6 +15,7 @@ from segnext.backend import Module, Var
 from segnext.errors import ConfigError
 from segnext.kernels.cast import cast
 from segnext.models.ham_head import LightHamHead
+from segnext.models.layers import Conv, cast_weights
 from segnext.models.mscan import MSCAN
 from segnext.models.noise import Noise, Seed
 from segnext.models.settings import ModelSettings, Precision
@@ -46,10 +47,12 @@ class SegNeXt(Module):
             dropout=settings.dropout,
             noise=self._noise,
         )
+        self._convolutions = tuple(each for each in self.modules() if isinstance(each, Conv))
 
     def execute(self, images: Var) -> Var:
         self._noise.start(images.shape[0], training=self.is_training())
-        return cast(self.decode_head(self.backbone(images)[1:]), "float32")
+        with cast_weights(self._convolutions):
+            return cast(self.decode_head(self.backbone(images)[1:]), "float32")
 
     def seed_noise(self, seeds: Sequence[Seed] | None) -> None:
         """Makes drop path, dropout and NMF bases of the coming passes functions of one seed per image."""

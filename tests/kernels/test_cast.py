@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.kernels.cast import cast
+from segnext.kernels.cast import TOGETHER, cast, cast_all
 
 jt = backend.start()
 
@@ -43,3 +45,29 @@ def test_nan_stays_nan_and_infinity_stays_infinity() -> None:
 def test_an_array_of_the_type_already_is_left_alone() -> None:
     x = jt.array(np.zeros(3, np.float32))
     assert cast(x, "float32") is x
+
+
+@pytest.mark.parametrize("dtype", CASES)
+@pytest.mark.parametrize("count", [1, 2, TOGETHER + 3])
+def test_many_arrays_are_cast_as_each_by_itself_and_so_are_their_gradients(dtype: str, count: int) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [jt.array(rng.standard_normal((1 + i % 3, 2 + i % 5)).astype(np.float32)) for i in range(count)]
+    factors = [rng.standard_normal(tuple(each.shape)).astype(np.float32) for each in arrays]
+
+    def values_and_gradients(narrow: list[Any]) -> list[Any]:
+        wide = [cast(each, "float32") for each in narrow]
+        total = sum((each * jt.array(factor)).sum() for each, factor in zip(wide, factors, strict=True))
+        return [*wide, *jt.grad(total, arrays)]
+
+    together = values_and_gradients(cast_all(arrays, dtype))
+    one_by_one = values_and_gradients([cast(each, dtype) for each in arrays])
+    for found, expected in zip(together, one_by_one, strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+def test_what_is_not_used_gets_no_gradient_and_the_others_theirs() -> None:
+    used, unused = (jt.array(np.ones(3, np.float32)) for _ in range(2))
+    narrow = cast_all([used, unused], "bfloat16")
+    first, second = jt.grad(cast(narrow[0], "float32") * 2, [used, unused])
+    assert (first.numpy() == 2).all()
+    assert not second.numpy().any()

@@ -1,4 +1,4 @@
-// A step of AdamW; each.h and adamw.h come first.
+// A step of AdamW; each.h, several.h and adamw.h come first.
 #include "expect.h"
 
 int main() {
