@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from segnext.doctor.warm import warm_cache
+
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / ".ci" / "dockerfile.py"
 
@@ -50,7 +52,7 @@ def test_a_step_that_fails_ends_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_image_of_the_processor_is_built_and_warm(tmp_path: Path) -> None:
+def test_the_image_of_the_processor_is_built_and_a_second_warm_up_compiles_nothing(tmp_path: Path) -> None:
     """With the packages of this environment instead of downloads, and the tests' compile cache (JITTOR_HOME)."""
     venv.create(tmp_path / "venv", with_pip=True, symlinks=True)
     (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
@@ -61,3 +63,8 @@ def test_the_image_of_the_processor_is_built_and_warm(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "compiled ahead for model=tiny, crop 64×64" in done.stdout
     assert (tmp_path / "opt/segnext-cache").is_dir()
+
+    said: list[str] = []
+    warm_cache("tiny", (64, 64), device="cpu", announce=said.append)
+    assert any("val: mIoU" in line for line in said)
+    assert not any(line.startswith("Compiling") for line in said)

@@ -1,4 +1,4 @@
-"""The cache filled ahead: after it, training and prediction compile nothing."""
+"""The cache filled ahead; that nothing is compiled after it: test_dockerfile.py."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ import pytest
 
 from segnext.doctor.warm import warm_cache, warm_commands
 from segnext.errors import BackendError
-
-
-@pytest.mark.slow
-def test_a_second_warm_up_finds_everything_compiled() -> None:
-    warm_cache("tiny", (64, 64), device="cpu")
-    said: list[str] = []
-    warm_cache("tiny", (64, 64), device="cpu", announce=said.append)
-    assert any("val: mIoU" in line for line in said)
-    assert not any(line.startswith("Compiling") for line in said)
 
 
 def test_a_warm_up_trains_evaluates_and_predicts_with_the_given_model_and_crop(tmp_path: Path) -> None:
