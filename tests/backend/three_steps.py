@@ -1,7 +1,7 @@
-"""Three training steps of a stem and a classifier with an empty cache of operators, for tests of the compiler.
+"""Three training steps of a stem and a classifier, for tests of the compiler.
 
-``python -m tests.backend.three_steps FOLDER [LAUNCHER]``; LAUNCHER takes the place of the one that all share. Prints
-the losses and all parameters.
+``python -m tests.backend.three_steps`` takes operators from the cache that all share, with ``FOLDER LAUNCHER`` they are
+compiled anew into FOLDER by LAUNCHER. Prints the losses and all parameters.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segnext import backend
 from segnext.models.layers import Conv
 from segnext.models.mscan import Stem
 from segnext.training.loss import segmentation_loss
@@ -18,8 +19,8 @@ from segnext.training.optimizer import AdamW, parameter_groups
 from tests.backend.operators import compile_into
 
 
-def main(folder: Path, launcher: str) -> None:
-    jt = compile_into(folder)
+def main(folder: str = "", launcher: str = "") -> None:
+    jt = compile_into(Path(folder)) if folder else backend.start("cpu")
     if launcher:
         jt.flags.cc_path = launcher
         jt.flags.python_path = str(Path(launcher).with_name("python"))
@@ -41,4 +42,4 @@ def main(folder: Path, launcher: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
+    main(*sys.argv[1:])

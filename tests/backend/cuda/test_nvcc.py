@@ -146,29 +146,46 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     return found
 
 
-@pytest.mark.parametrize("name", operators())
-def test_operators_compile_as_jittor_writes_them(nvcc: Path, tmp_path: Path, name: str) -> None:
+def families() -> dict[str, list[str]]:
+    """Names of the operators with one header, by the first of them: they are compiled together, which takes as long
+    as one of them, since nearly all the compiler's time goes into Jittor's headers."""
+    found: dict[str, list[str]] = {}
+    for name, (header, *_) in operators().items():
+        found.setdefault(header, []).append(name)
+    return {names[0]: names for names in found.values()}
+
+
+@pytest.mark.parametrize("family", families().values(), ids=families())
+def test_operators_compile_as_jittor_writes_them(nvcc: Path, tmp_path: Path, family: list[str]) -> None:
     """Jittor's template of such an operator, with the macros expanded by Jittor itself, against Jittor's headers."""
     from segnext.backend.cuda.environment import enter
 
     jt = backend.start()
-    header, code, inputs, outputs = operators()[name]
     template = Path(jt.flags.jittor_path, "src/ops/code_op.cc").read_text()
     before, after = template.split("#else // JIT")
-    values = {"IN_SIZE": str(len(inputs)), "OUT_SIZE": str(len(outputs)), "HEADER": header, "CODE": code}
     lines = [*re.findall("^#include.*", before, re.MULTILINE), "#define index_t int32"]
-    for prefix, variables in (("in", inputs), ("out", outputs)):
-        for i, variable in enumerate(variables):
-            kind, dimensions = variable.split()
-            values[f"{prefix}{i}_dim"] = dimensions
-            lines.append(f"#define {prefix}{i}_type {kind}")
-    lines.append('#include "type/fp16_compute.h"')  # Jittor adds it for these types
-    expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
+    lines.append('#include "type/fp16_compute.h"')  # Jittor adds it for narrow types
+    for number, name in enumerate(family):
+        header, code, inputs, outputs = operators()[name]
+        values = {"IN_SIZE": str(len(inputs)), "OUT_SIZE": str(len(outputs)), "CODE": code}
+        values["HEADER"] = header if number == 0 else ""
+        macros = []
+        for prefix, variables in (("in", inputs), ("out", outputs)):
+            for i, variable in enumerate(variables):
+                kind, dimensions = variable.split()
+                values[f"{prefix}{i}_dim"] = dimensions
+                lines.append(f"#define {prefix}{i}_type {kind}")
+                macros += [f"{prefix}{i}_type", f"{prefix}{i}_stride{int(dimensions) - 1}"]
+        expanded = jt.core.op_compiler.precompile(values, after[: after.index("#endif // JIT")])
+        assert "CodeOp::jit_run" in expanded
+        lines.append(f"namespace jittor {{ struct Operator{number} : CodeOp {{ void jit_run(); }}; }}")
+        lines.append(expanded.replace("CodeOp::jit_run", f"Operator{number}::jit_run"))
+        lines += [f"#undef {macro}" for macro in macros]
     environment: dict[str, str] = {}
     enter(nvcc.parents[1], environment, capability=(9, 0))
     flags = [flag.replace('"', "") for flag in jt.flags.cc_flags.split() if flag.startswith("-I")]
     flags += [f"-I{jt.flags.jittor_path}/extern/cuda/inc", "-DHAS_CUDA", "-DIS_CUDA", "-DJIT", "-DJIT_cuda", "-w"]
-    build(nvcc, "\n".join([*lines, expanded]), tmp_path, *environment["cc_flags"].split(), *flags)
+    build(nvcc, "\n".join(lines), tmp_path, *environment["cc_flags"].split(), *flags)
 
 
 def parameters(pixel: str, *narrow: str) -> str:
