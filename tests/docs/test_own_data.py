@@ -113,6 +113,6 @@ def test_every_command_of_the_page_works_in_its_order(tmp_path: Path) -> None:
     for run in ("garden", "from-ade", "four"):
         assert json.loads((shell.folder / f"outputs/{run}/status.json").read_text())["state"] == "finished"
     scores = json.loads((shell.folder / "outputs/garden/metrics.json").read_text())
-    assert scores["best_mIoU"] > 0.6  # the page says about 0.85
+    assert scores["best_mIoU"] > 0.6  # the page says about 0.79
     predicted = json.loads((shell.folder / "outputs/predictions/predictions.json").read_text())
     assert set(predicted["images"][0]["shares"]) == {"soil", "leaf", "flower"}
