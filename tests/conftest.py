@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from segnext.files import cache_home
 
 os.environ.setdefault("JITTOR_HOME", str(cache_home()))
 
 # A shell starts what runs in the background with interrupts ignored, and child processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
