@@ -15,16 +15,6 @@ for precision in sys.argv[1:]:
 """
 
 
-@pytest.fixture(scope="module")
-def machine() -> Machine:
-    if problem := Machine.problem():
-        pytest.skip(problem)
-    machine = Machine.shared()
-    if not machine.ready:
-        pytest.skip("the machine's core is not compiled yet: the slow tests of the machine do that")
-    return machine
-
-
 @pytest.mark.parametrize("workspace", [0, 1 << 40], ids=["without", "beyond the limit"])
 def test_every_type_is_convolved_in_one_process_whatever_workspace_the_best_algorithm_wants(
     machine: Machine, workspace: int

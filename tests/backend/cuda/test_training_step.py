@@ -29,16 +29,6 @@ jt.code([8], "float32", [], cuda_header=header, cuda_src="nothing<<<1, 2048>>>()
 
 
 @pytest.fixture(scope="module")
-def machine() -> Machine:
-    if problem := Machine.problem():
-        pytest.skip(problem)
-    machine = Machine.shared()
-    if not machine.ready:
-        pytest.skip("the machine's core is not compiled yet: the slow tests of the machine do that")
-    return machine
-
-
-@pytest.fixture(scope="module")
 def recordings(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
     """Four steps of tiny in bfloat16, then an operator on the host."""
     log = tmp_path_factory.mktemp("step") / "log"

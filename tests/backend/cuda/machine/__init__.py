@@ -14,8 +14,9 @@ Nothing of Jittor or of this project is changed for it; what a GPU would be aske
 What it can't show: time, the rounding of ``--use_fast_math`` and of tensor cores, whether cuDNN supports a case that
 its documentation promises, and faults of NVIDIA's libraries and drivers.
 
-The first process on a new machine compiles Jittor's core (4 to 12 minutes on two cores); the folder, in
-``cache_home()/cuda-machine``, keeps it. Operators are compiled anew when a file of this folder or a shim changes.
+The first process on a new machine compiles Jittor's core, in the units of ``segnext/backend/core.py``, and its CUDA
+extensions: more than four minutes of CPU time, which ``make check`` does not spend. The folder, in
+``cache_home()/cuda-machine``, keeps them. Operators are compiled anew when a file of this folder or a shim changes.
 """
 
 from tests.backend.cuda.machine.machine import HERE, Machine, build_driver
