@@ -13,8 +13,8 @@ from segnext.benchmark.session import Session
 from segnext.benchmark.summary import print_summary, record
 from segnext.benchmark.torch_process import default_settings, torch_interpreter
 from segnext.data.augmentation import TrainingTransform
+from segnext.data.catalog import create_dataset
 from segnext.data.classes import known_classes
-from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator

@@ -65,7 +65,7 @@ def main(config: DoctorConfig) -> int:
 def _examine(config: DoctorConfig, console: Console) -> DatasetExamination:
     """Looks at the dataset behind a progress bar."""
     try:
-        from segnext.data.creation import create_dataset  # here, since it imports OpenCV
+        from segnext.data.catalog import create_dataset  # here, since it imports OpenCV
     except ImportError as error:
         cure = "pip install opencv-python-headless, and no other OpenCV beside it"
         return DatasetExamination(findings=[problem("images", str(error), cure)])

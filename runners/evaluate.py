@@ -11,7 +11,7 @@ from segnext.app.repeats import evaluate_repeatedly
 from segnext.app.runner import runner
 from segnext.app.runs import assemble, open_run_folder, recorded
 from segnext.app.schema import EvaluateConfig
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.evaluation.extremes import write_extremes
 from segnext.evaluation.onnx_model import Engine, OnnxModel
 from segnext.evaluation.results import metrics_of, print_scores, write_tables
@@ -67,7 +67,7 @@ def _checked(config: EvaluateConfig, num_classes: int) -> Callable[[], tuple[Any
     """Reads the checkpoint before any work; the result makes the model of it once the engine is up."""
     if config.engine != Engine.jittor:
         exported = OnnxModel(config.checkpoint, engine=config.engine, device=config.device)
-        exported.require_classes(num_classes)
+        exported.info.require_classes(num_classes, origin=str(exported.path))
         return lambda: (exported, exported.info)
     trained = load_trained(config.checkpoint, settings=config.model, num_classes=num_classes)
     return lambda: (trained.build(precision=config.precision, seed=config.seed), trained.info)

@@ -10,8 +10,8 @@ from rich.console import Console
 from segnext import backend
 from segnext.app.runner import runner
 from segnext.app.schema import ExportConfig
+from segnext.data.catalog import create_dataset
 from segnext.data.classes import known_classes
-from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.reading import read_image
 from segnext.errors import ConfigError

@@ -21,7 +21,7 @@ from segnext.app.training import (
     run_to_resume,
 )
 from segnext.backend.world import current_world
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.run_supervisor import open_session
 from segnext.training.training_state import require_state

@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from segnext.app.keys import key_names, leaf_keys
 from segnext.app.schema import VERBS
 from segnext.app.setting_errors import unknown_key
-from segnext.data.roots import data_root
+from segnext.data.settings import data_root
 from segnext.errors import ConfigError
 
 __all__ = ["register", "resolve", "to_dict", "to_yaml"]

@@ -15,8 +15,8 @@ from segnext.app.memory import same_step_as
 from segnext.app.resolution import to_dict
 from segnext.app.schema import TrainConfig
 from segnext.backend.logs import decoders_into_log
+from segnext.data.catalog import create_dataset
 from segnext.data.classes import ClassTable, known_classes
-from segnext.data.creation import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.inspection import check_training_data
 from segnext.errors import ConfigError, DataError

@@ -9,8 +9,8 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "catalog": ("DATASETS", "create_dataset"),
     "classes": ("ADE", "CAMVID", "CITYSCAPES", "SHAPES", "ClassTable", "load_class_table"),
-    "creation": ("DATASETS", "create_dataset"),
     "datasets": ("Dataset", "Sample"),
     "dataset_report": ("DatasetReport",),
     "inspection": ("check_training_data", "inspect_dataset"),

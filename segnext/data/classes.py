@@ -15,6 +15,7 @@ import yaml
 
 from segnext.data.settings import DatasetSettings
 from segnext.errors import ConfigError, DataError
+from segnext.files import read_yaml
 
 __all__ = [
     "ADE",
@@ -22,8 +23,10 @@ __all__ = [
     "CITYSCAPES",
     "CITYSCAPES_LABEL_IDS",
     "IGNORE_LABEL",
+    "PUBLISHED",
     "SHAPES",
     "ClassTable",
+    "class_file",
     "distinct_palette",
     "known_classes",
     "load_class_table",
@@ -31,10 +34,6 @@ __all__ = [
 
 IGNORE_LABEL = 255
 """The label value of pixels that count neither in the loss nor in any metric."""
-
-
-_LONGEST_TABLE = 100_000  # characters
-_DEEPEST_TABLE = 8  # lists and mappings inside each other
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def _published(name: str) -> ClassTable:
     return ClassTable(name, tuple(rows), np.array([list(bytes.fromhex(rows[key])) for key in rows], np.uint8))
 
 
-ADE, CITYSCAPES, CAMVID, SHAPES = map(_published, ("ade", "cityscapes", "camvid", "shapes"))
+PUBLISHED = {name: _published(name) for name in ("ade", "cityscapes", "camvid", "shapes")}
+ADE, CITYSCAPES, CAMVID, SHAPES = PUBLISHED.values()
 
 CITYSCAPES_LABEL_IDS: tuple[int, ...] = tuple(_TABLES["cityscapes_label_ids"])
 """The benchmark's labelId of each trainId 0 … 18: what the download and the evaluation server use."""
@@ -92,14 +92,10 @@ def load_class_table(path: str | Path) -> ClassTable:
     path = Path(path)
     example = "expected for example `names: [background, leaf, stem]`"
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
-            raise DataError(f"class table {path} is no regular file; {example}")
-        text = path.read_text(encoding="utf-8-sig")
-        _refuse_what_unfolds(text, path)
-        content = yaml.safe_load(text)
+        content = read_yaml(path)
     except FileNotFoundError:
         raise DataError(f"class table {path} does not exist; {example}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"class table {path} cannot be read: {error}; {example}") from error
     if isinstance(content, list):
         content = {"names": content}
@@ -119,24 +115,6 @@ def load_class_table(path: str | Path) -> ClassTable:
     palette = content.get("palette")
     colours = distinct_palette(len(names)) if palette is None else _palette(palette, len(names), path)
     return ClassTable(str(content.get("name", path.stem)), tuple(names), colours, own_palette=palette is not None)
-
-
-def _refuse_what_unfolds(text: str, path: Path) -> None:
-    """Refuses what a yaml reader would need endless time or memory for.
-
-    An alias repeats what may repeat others, so that a few lines fill any memory; deep nesting takes quadratic time.
-    """
-    flow = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
-    block = (yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
-    ends = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-    depth = 0
-    for token in yaml.scan(text[: _LONGEST_TABLE + 1]):
-        depth += isinstance(token, (*flow, *block)) - isinstance(token, ends)
-        if isinstance(token, yaml.AliasToken) or depth > _DEEPEST_TABLE or len(text) > _LONGEST_TABLE:
-            raise DataError(
-                f"class table {path} holds yaml aliases (*name), is nested too deeply or too long: write it as a plain "
-                "list of names"
-            )
 
 
 def _palette(entries: Any, count: int, path: Path) -> npt.NDArray[np.uint8]:
@@ -225,14 +203,18 @@ def known_classes(settings: DatasetSettings) -> ClassTable:
     Raises:
         ConfigError: the dataset does not tell its classes.
     """
-    published = {table.name: table for table in (ADE, CITYSCAPES, CAMVID, SHAPES)}
-    if settings.name in published:
-        return published[settings.name]
-    inside = Path(settings.root or ".").expanduser() / (settings.classes or "classes.yaml")
-    if inside.is_file():
-        return load_class_table(inside)
-    if settings.classes is None:
+    if settings.name in PUBLISHED:
+        return PUBLISHED[settings.name]
+    file = class_file(settings)
+    if settings.classes is None and not file.is_file():
         raise ConfigError(
             f"dataset={settings.name} does not tell its classes: give num_classes=K or dataset.classes=FILE"
         )
-    return load_class_table(settings.classes)
+    return load_class_table(file)
+
+
+def class_file(settings: DatasetSettings) -> Path:
+    """The yaml file with the classes of dataset=folder: ``classes.yaml`` in the root, or as named, there or not."""
+    named = Path(settings.classes or "classes.yaml").expanduser()
+    inside = Path(settings.root or ".").expanduser() / named
+    return inside if settings.classes is None or inside.is_file() else named

@@ -11,15 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segnext.data.classes import ADE, CAMVID, CITYSCAPES, IGNORE_LABEL, SHAPES, ClassTable
+from segnext.data.classes import CAMVID, CITYSCAPES, IGNORE_LABEL, PUBLISHED, SHAPES, ClassTable
 from segnext.data.reading import suggest_range
 
 __all__ = ["BrokenSample", "DatasetReport", "DeepImages", "UnknownValue", "all_deep", "likely_mistakes"]
 
 Int64 = npt.NDArray[np.int64]
 
-
-_PUBLISHED = (ADE, CAMVID, CITYSCAPES, SHAPES)  # 255 has one known meaning there
 _SUSPICIOUS_SHARE = 0.9
 _CLIPPED_SHARE = 0.1  # of deep values
 _USED_SHARE = 0.05  # of dataset.image_range
@@ -179,7 +177,9 @@ class DatasetReport:
             return []
         texts = []
         missing = self.never_seen
-        if split == "train" and missing and _ignores_255(self) and self.classes not in _PUBLISHED:
+        if (
+            split == "train" and missing and _ignores_255(self) and self.classes not in PUBLISHED.values()
+        ):  # there 255 has one known meaning
             names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             texts.append(f"no label has the class {names}" + _map_hint(self))
         pixels = int(self.stored_pixels.sum())

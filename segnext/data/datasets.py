@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from segnext.data.classes import IGNORE_LABEL, ClassTable
-from segnext.data.orientation import label_turn, turn
 from segnext.data.reading import (
     StoredLabel,
     decode_image,
     explain_value,
+    label_turn,
     log_damage,
     read_stored_label,
     to_uint8,
+    turn,
 )
 from segnext.data.settings import ReadingSettings
 from segnext.errors import DataError

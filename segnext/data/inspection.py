@@ -25,8 +25,7 @@ from segnext.data.dataset_report import (
 from segnext.data.datasets import Dataset, FileDataset, require_equal_sizes
 from segnext.data.headers import read_header
 from segnext.data.label_cache import LabelCache
-from segnext.data.orientation import label_turn
-from segnext.data.reading import StoredLabel, decode_image, value_range
+from segnext.data.reading import StoredLabel, decode_image, label_turn, value_range
 from segnext.errors import DataError
 
 __all__ = [

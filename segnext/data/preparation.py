@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segnext.data.catalog import list_files
 from segnext.data.classes import CITYSCAPES_LABEL_IDS, IGNORE_LABEL
-from segnext.data.folder_datasets import list_files
 from segnext.data.reading import read_label
 from segnext.errors import DataError
 from segnext.files import write_atomically

@@ -6,15 +6,19 @@ sound: making it raises ConfigError otherwise, naming the setting as the command
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from segnext.errors import ConfigError
+from segnext.files import read_yaml
 from segnext.settings import MISSING, Settings, require
 
 __all__ = [
     "MULTI_SCALE_RATIOS",
+    "ROOTS",
     "AugmentationSettings",
     "Bases",
     "DatasetSettings",
@@ -23,6 +27,8 @@ __all__ = [
     "ReadingSettings",
     "SplitFiles",
     "Windows",
+    "data_root",
+    "how_to_say",
 ]
 
 MULTI_SCALE_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -249,3 +255,48 @@ class DatasetSettings(AugmentationSettings, ReadingSettings):
 
 
 _DEFAULTS = {key: getattr(DatasetSettings(), key) for keys in _OWNERS.values() for key in keys}
+
+
+ROOTS = {"ade": "data/ADEChallengeData2016", "camvid": "data/camvid", "cityscapes": "data/cityscapes"}
+"""Where the published datasets are looked for when nothing is said."""
+
+
+def data_root(name: str) -> str:
+    """The folder of a dataset: ``SEGNEXT_ADE`` and so on, else ``data: {ade: …}`` in the user's
+    ``segnext.yaml`` (in ``XDG_CONFIG_HOME`` or ``~/.config``), else ``ROOTS``.
+
+    Raises:
+        ConfigError: the user's file is no such yaml.
+    """
+    return os.environ.get(_variable(name)) or _said_by_the_user().get(name) or ROOTS[name]
+
+
+def how_to_say(name: str) -> str:
+    """What tells all commands where a dataset lies, for a message."""
+    return f"{_variable(name)}=FOLDER or `data: {{{name}: FOLDER}}` in {_user_file()} says so for good"
+
+
+def _variable(name: str) -> str:
+    return f"SEGNEXT_{name.upper()}"
+
+
+def _user_file() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "segnext.yaml"
+
+
+def _said_by_the_user() -> dict[str, str]:
+    path = _user_file()
+    try:
+        content = read_yaml(path) or {"data": {}}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, dict) or set(content) != {"data"} or not set(data) <= set(ROOTS):
+        raise ConfigError(f"{path}: write `data:` with a folder each for any of {', '.join(ROOTS)}, and nothing else")
+    roots = {name: os.path.expanduser(str(root)) for name, root in data.items()}
+    for name, root in roots.items():
+        if not os.path.isabs(root):  # from where would it count?
+            raise ConfigError(f"{path}: data.{name}={root} must begin with / or ~")
+    return roots

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import DataError
-from segnext.evaluation.metrics import Counts, PerImageCounts, scores_from_counts
+from segnext.evaluation.metrics import PerImageCounts, mean_iou, scores_from_counts
 
 __all__ = ["Comparison", "bootstrap", "compare"]
 
@@ -72,7 +72,7 @@ def compare(
     differences = draws_b - draws_a
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
-    miou_a, miou_b = _total(a), _total(b)
+    miou_a, miou_b = (scores_from_counts(counts.totals()).mIoU for counts in (a, b))
     return Comparison(
         mIoU_a=miou_a,
         mIoU_b=miou_b,
@@ -92,34 +92,13 @@ def bootstrap(counts: PerImageCounts, *, samples: int, seed: int = 0) -> NDArray
     The same seed draws the same images of every evaluation of them, whatever their order: draws can be subtracted.
     """
     counts = counts.sorted_by_name()
-    images, sums = len(counts.names), _columns(counts)
+    images, classes = len(counts.names), counts.num_classes
+    columns = np.concatenate([counts.intersection, counts.union], axis=1).astype(np.float64)  # one product sums both
     rng, draws = np.random.default_rng(seed), np.empty(samples)
     for start in range(0, samples, _CHUNK):
         count = min(_CHUNK, samples - start)
         # How often each image is drawn; whole numbers in float64, so the products are exact.
         weights = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
-        draws[start : start + count] = _miou(weights @ sums)
+        sums = weights @ columns
+        draws[start : start + count] = mean_iou(sums[:, :classes], sums[:, classes:])
     return draws
-
-
-def _columns(counts: PerImageCounts) -> NDArray[np.float64]:
-    """(images, 2K): intersections beside unions, so that one product sums both."""
-    union = counts.predicted + counts.labelled.astype(np.int64) - counts.intersection
-    columns: NDArray[np.float64] = np.concatenate([counts.intersection, union], axis=1).astype(np.float64)
-    return columns
-
-
-def _miou(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """mIoU of each row of (bootstrap_samples, 2K) sums, classes with an empty union left out."""
-    intersection, union = np.split(sums, 2, axis=1)
-    known = union > 0
-    iou = np.divide(intersection, union, out=np.zeros_like(union), where=known)
-    classes = known.sum(axis=1)
-    out = np.full(len(sums), np.nan)
-    np.divide(iou.sum(axis=1), classes, out=out, where=classes > 0)
-    return out
-
-
-def _total(counts: PerImageCounts) -> float:
-    total = Counts(*(x.sum(axis=0, dtype=np.int64) for x in (counts.intersection, counts.predicted, counts.labelled)))
-    return scores_from_counts(total).mIoU

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from segnext.data.classes import IGNORE_LABEL
 from segnext.errors import DataError
 
-__all__ = ["ConfusionMatrix", "Counts", "PerImageCounts", "Scores", "scores_from_counts"]
+__all__ = ["ConfusionMatrix", "Counts", "PerImageCounts", "Scores", "mean_iou", "scores_from_counts"]
 
 Array = NDArray[np.int64]
 
@@ -132,6 +132,13 @@ def scores_from_counts(counts: Counts) -> Scores:
     )
 
 
+def mean_iou(intersection: NDArray[Any], union: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) the mean IoU of each row of (N, K) counts; classes with an empty union are left out, nan without any."""
+    known = union > 0
+    sums = np.divide(intersection, union, out=np.zeros(union.shape), where=known).sum(axis=1)
+    return np.divide(sums, known.sum(axis=1), out=np.full(len(sums), np.nan), where=known.any(axis=1))
+
+
 def _clip_to_outside(values: NDArray[np.integer[Any]], num_classes: int) -> Array:
     """Class numbers as int64, with everything outside 0…K-1 (negative too) turned into K."""
     wide = values.astype(np.int64)
@@ -176,6 +183,16 @@ class PerImageCounts:
     def num_classes(self) -> int:
         return self.intersection.shape[1]
 
+    @property
+    def union(self) -> Array:
+        """(N, K) pixels that are predicted or labelled as the class."""
+        union: Array = self.predicted.astype(np.int64) + self.labelled - self.intersection
+        return union
+
+    def totals(self) -> Counts:
+        """The counts of all images together."""
+        return Counts(*(x.sum(axis=0, dtype=np.int64) for x in (self.intersection, self.predicted, self.labelled)))
+
     @classmethod
     def stack(cls, names: Sequence[str], counts: Sequence[Counts], *, num_classes: int) -> PerImageCounts:
         """Joins the counts of single images."""
@@ -198,10 +215,7 @@ class PerImageCounts:
 
     def mIoU(self) -> NDArray[np.float64]:
         """(N,) the mean IoU of the classes that each image shows or is given; nan without any."""
-        union = self.predicted.astype(np.int64) + self.labelled - self.intersection
-        known = union > 0
-        sums = np.divide(self.intersection, union, out=np.zeros(union.shape), where=known).sum(axis=1)
-        return np.divide(sums, known.sum(axis=1), out=np.full(len(sums), np.nan), where=known.any(axis=1))
+        return mean_iou(self.intersection, self.union)
 
     def sorted_by_name(self) -> PerImageCounts:
         """The same counts with the images in the order of their names."""

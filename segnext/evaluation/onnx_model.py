@@ -82,14 +82,6 @@ class OnnxModel:
         self.info = info
         self.seed = int(metadata.get("seed", 0))
 
-    def require_classes(self, count: int) -> None:
-        """Raises ConfigError unless the file knows as many classes."""
-        if len(self.info.classes) != count:
-            raise ConfigError(
-                f"{self.path} knows the {len(self.info.classes)} classes of {self.info.dataset}, the dataset has "
-                f"{count}: name the data it was trained for"
-            )
-
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
             return self._session.run(images)

@@ -15,15 +15,16 @@ scalars with which the NMF computes shapes (``H * W`` once and ``B * S`` twice),
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from typing import TypeVar
 
 from segnext.errors import ConfigError
 from segnext.models.tensor_shapes import is_running_statistic, tensor_shapes
 from segnext.models.variants import Variant, get_variant
 
-__all__ = ["Complexity", "Macs", "ModuleCost", "complexity"]
+__all__ = ["Complexity", "Macs", "ModuleCost", "complexity", "stage_pixels"]
 
 _T = TypeVar("_T")
 
@@ -43,16 +44,10 @@ class Macs:
 
     @property
     def total(self) -> int:
-        return self.conv + self.matmul + self.resize + self.multiply + self.norm
+        return sum(astuple(self))
 
     def __add__(self, other: Macs) -> Macs:
-        return Macs(
-            self.conv + other.conv,
-            self.matmul + other.matmul,
-            self.resize + other.resize,
-            self.multiply + other.multiply,
-            self.norm + other.norm,
-        )
+        return Macs(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ def complexity(
     }.items():
         if value < 1:
             raise ConfigError(f"{label}={value} makes no model to count: give a whole number of at least 1")
-    pixels = _pixels(height, width)
+    pixels = stage_pixels(height, width)
     params: dict[str, int] = {}
     macs: dict[str, Macs] = {}
     for tensor, shape in tensor_shapes(name, num_classes=num_classes).items():
@@ -169,17 +164,13 @@ def complexity(
     )
 
 
-def _pixels(height: int, width: int) -> tuple[int, int, int, int, int]:
+def stage_pixels(height: int, width: int) -> list[int]:
     """Pixels after 1…5 convolutions of stride 2 (kernel 3, padding 1), each of which yields ⌈size / 2⌉."""
-    areas = []
-    for _ in range(5):
-        height, width = -(-height // 2), -(-width // 2)
-        areas.append(height * width)
-    return (areas[0], areas[1], areas[2], areas[3], areas[4])
+    return [-(-height // stride) * -(-width // stride) for stride in (2, 4, 8, 16, 32)]
 
 
 def _stage(tensor: str) -> int:
-    """How many stride-2 convolutions lie before a module's output, less one: its index into ``_pixels``.
+    """How many stride-2 convolutions lie before a module's output, less one: its index into ``stage_pixels``.
 
     The first two layers of the stem work at half size, stage s of the backbone at 1 / 2^(s+1) and the
     decode head at the size of stage 2.
@@ -202,7 +193,7 @@ def _tensor_macs(leaf: str, shape: tuple[int, ...], pixels: int) -> Macs:
 
 
 def _functional_macs(
-    variant: Variant, num_classes: int, image: int, pixels: tuple[int, ...], rank: int, steps: int
+    variant: Variant, num_classes: int, image: int, pixels: Sequence[int], rank: int, steps: int
 ) -> Iterator[tuple[str, Macs]]:
     """Yields (module, MACs) of what has no parameters: gating, factorisation, resizes."""
     for stage, (channels, depth) in enumerate(zip(variant.embed_dims, variant.depths, strict=True), start=1):

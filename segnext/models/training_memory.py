@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from segnext.models.complexity import complexity
+from segnext.models.complexity import complexity, stage_pixels
 from segnext.models.settings import ModelSettings, Precision
 from segnext.models.variants import Variant, get_variant
 
@@ -71,11 +71,11 @@ def training_memory(
     """Bytes at the peak of a pass over ``images`` images, with weights, gradients and moments."""
     variant = get_variant(model.name)
     narrow = _FLOAT if precision.compute_type == "float32" else 2
-    sides = [-(-crop[0] // stride) * -(-crop[1] // stride) for stride in (2, 4, 8, 16, 32)]
-    per_image = 3 * crop[0] * crop[1] * (_FLOAT + narrow) + _stem(variant, narrow, sides)
+    areas = stage_pixels(*crop)
+    per_image = 3 * crop[0] * crop[1] * (_FLOAT + narrow) + _stem(variant, narrow, areas)
     blocks = []
     for channels, ratio, depth, pixels in zip(
-        variant.embed_dims, variant.mlp_ratios, variant.depths, sides[1:], strict=True
+        variant.embed_dims, variant.mlp_ratios, variant.depths, areas[1:], strict=True
     ):
         block = pixels * channels * (_block(narrow) + 3 * narrow * ratio)
         kept = pixels * channels * 2 * _FLOAT  # the sums after attention and MLP
@@ -84,7 +84,7 @@ def training_memory(
         per_image += 2 * pixels * channels * _FLOAT  # the norm after the stage, and what it is computed from
     # Where the backward pass begins the head's maps have gradients as well, and so does a block that is computed again.
     per_image += 2 * max(blocks) if checkpointing else 0
-    per_image += 2 * _head(variant, model.nmf_rank, num_classes, narrow, sides[2])
+    per_image += 2 * _head(variant, model.nmf_rank, num_classes, narrow, areas[2])
     parameters = complexity(model.name, num_classes=num_classes, height=32, width=32, nmf_rank=model.nmf_rank).params
     return int(_HELD * (images * per_image + parameters * _STATE))
 
@@ -98,13 +98,13 @@ def _block(narrow: int) -> int:
     return 11 * narrow + 2 * _FLOAT
 
 
-def _stem(variant: Variant, narrow: int, sides: list[int]) -> int:
+def _stem(variant: Variant, narrow: int, areas: list[int]) -> int:
     """Two convolutions with their norms in float32, GELU between them; and those between the stages."""
     half = variant.embed_dims[0] // 2
-    size = sides[0] * half * (3 * narrow + _FLOAT)
+    size = areas[0] * half * (3 * narrow + _FLOAT)
     return size + sum(
         pixels * channels * (2 * narrow + _FLOAT)
-        for channels, pixels in zip(variant.embed_dims, sides[1:], strict=True)
+        for channels, pixels in zip(variant.embed_dims, areas[1:], strict=True)
     )
 
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from segnext.data.classes import ADE, CITYSCAPES, ClassTable
 from segnext.data.settings import InferenceSettings, ReadingSettings, Windows
-from segnext.errors import SegNeXtError, WeightsError
+from segnext.errors import ConfigError, SegNeXtError, WeightsError
 from segnext.models.variants import VARIANTS
 from segnext.weights import zoo
 
@@ -59,6 +59,14 @@ class CheckpointInfo:
     iteration: int | None = None
     mIoU: float | None = None
     image_range: tuple[float, float] | None = None
+
+    def require_classes(self, count: int, *, origin: str) -> None:
+        """Raises ConfigError unless the checkpoint, which ``origin`` names, knows ``count`` classes."""
+        if len(self.classes) != count:
+            raise ConfigError(
+                f"{origin} knows the {len(self.classes)} classes of {self.dataset}, the dataset has {count}: name the "
+                "data it was trained for"
+            )
 
     def test_record(self) -> dict[str, Any]:
         """The settings of the test by name, as far as they belong to a checkpoint."""

@@ -95,11 +95,8 @@ def load_trained(
     if info is not None and info.model != settings.name:
         name = settings.name
         raise ConfigError(f"checkpoint {checkpoint} is of model={info.model}, not {name}: add model={info.model}")
-    if info is not None and len(info.classes) != num_classes:
-        raise ConfigError(
-            f"checkpoint {checkpoint} knows the {len(info.classes)} classes of {info.dataset}, "
-            f"the dataset has {num_classes}: name the data it was trained for"
-        )
+    if info is not None:
+        info.require_classes(num_classes, origin=f"checkpoint {checkpoint}")
     target = ArrayModel(tensor_shapes(settings.name, num_classes=num_classes))
     load_weights(target, path)
     return TrainedModel(path, info, settings, num_classes, target.arrays)

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from segnext.errors import WeightsError
 from segnext.files import FileLock, cache_home, strict_json, write_atomically
+from segnext.models.variants import VARIANTS
 from segnext.progress import Report, progress
 
 __all__ = ["PREFIX", "ZOO", "Download", "ZooEntry", "ZooFile", "cache_folder", "check", "fetch", "locate", "pin"]
@@ -78,10 +79,9 @@ def _backbone(size: str) -> ZooEntry:
     return ZooEntry(files, _BACKBONE_FOLDER, is_backbone=True)
 
 
-_SIZES = ("tiny", "small", "base", "large")
 ZOO: dict[str, ZooEntry] = {
-    **{f"{size}_{dataset}": _segmentation(size, dataset) for dataset in ("ade", "cityscapes") for size in _SIZES},
-    **{f"mscan_{size}": _backbone(size) for size in _SIZES},
+    **{f"{size}_{dataset}": _segmentation(size, dataset) for dataset in ("ade", "cityscapes") for size in VARIANTS},
+    **{f"mscan_{size}": _backbone(size) for size in VARIANTS},
 }
 
 

@@ -117,13 +117,14 @@ def folder(tmp_path: Path) -> Path:
         label[:16] = 1
         Image.fromarray(label).save(root / f"annotations/{number}.png")
     (root / "classes.yaml").write_text("names: [ground, sky]\n")
+    (root / "lists").mkdir()  # not in the root, where they would always be taken
     for split, stems in (("train", "0 1 2 3"), ("val", "4 5"), ("test", "6 7")):
-        (root / f"{split}.txt").write_text(stems.replace(" ", "\n"))
+        (root / f"lists/{split}.txt").write_text(stems.replace(" ", "\n"))
     return root
 
 
 def of_folder(root: Path, *, split_files: bool) -> tuple[str, ...]:
-    lists = [f"dataset.split_files.{split}={root}/{split}.txt" for split in ("train", "val", "test")]
+    lists = [f"dataset.split_files.{split}={root}/lists/{split}.txt" for split in ("train", "val", "test")]
     settings = ("dataset=folder", f"dataset.root={root}", f"dataset.classes={root}/classes.yaml")
     return (*settings, "dataset.image_range=[0,65535]", "dataset.exif=both", *(lists if split_files else ()))
 

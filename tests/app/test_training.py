@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from segnext.app.training import check_files
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.reading import read_stored_label
 from segnext.data.settings import ReadingSettings
 

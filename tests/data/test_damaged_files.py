@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segnext.data.catalog import create_dataset
 from segnext.data.classes import load_class_table
-from segnext.data.creation import create_dataset
 from segnext.data.headers import read_header
 from segnext.data.reading import read_image, read_label
 from segnext.errors import DataError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pairs import WritePair
 
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.datasets import FileDataset, reduce_zero
 from segnext.data.settings import SplitFiles
 from segnext.errors import ConfigError, DataError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pairs import WritePair
 
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.dataset_report import DatasetReport
 from segnext.data.inspection import inspect_dataset
 

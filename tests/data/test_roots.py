@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segnext.data.creation import create_dataset
-from segnext.data.roots import ROOTS, data_root
+from segnext.data.catalog import create_dataset
+from segnext.data.settings import ROOTS, data_root
 from segnext.errors import ConfigError, DataError
 from tests.app.test_config import train_config
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from segnext.data.catalog import create_dataset
 from segnext.data.classes import SHAPES
-from segnext.data.creation import create_dataset
 from segnext.data.shapes import ShapesDataset
 from segnext.errors import ConfigError
 

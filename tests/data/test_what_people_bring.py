@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pairs import write_png
 from PIL import Image
 
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.datasets import Dataset
 from segnext.data.inspection import check_training_data, inspect_dataset
 from segnext.data.label_cache import LabelCache
@@ -285,7 +285,7 @@ class TestNames:
         (tmp_path / "train.txt").write_text("f\u00e9e\n", encoding="utf-8")
         (tmp_path / "val.txt").write_text("b\n", encoding="utf-8")
         code = (
-            "from segnext.data.creation import create_dataset\n"
+            "from segnext.data.catalog import create_dataset\n"
             f"dataset = create_dataset('folder', root={str(tmp_path)!r})\n"
             "print(ascii(dataset.name(0)), dataset.read(0).label.tolist())"
         )

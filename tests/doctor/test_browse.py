@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.settings import DatasetSettings
 from segnext.doctor.browse import browse_page
 from segnext.doctor.dataset import examine_dataset

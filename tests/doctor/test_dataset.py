@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.doctor import State
 from segnext.doctor.dataset import DatasetExamination, class_share, examine_dataset
 from segnext.errors import ConfigError

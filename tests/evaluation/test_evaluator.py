@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.datasets import Dataset, Sample
 from segnext.data.settings import InferenceSettings
 from segnext.errors import DataError

@@ -14,7 +14,7 @@ import numpy as np
 from segnext import backend
 from segnext.backend.world import current_world
 from segnext.data.augmentation import TrainingTransform
-from segnext.data.creation import create_dataset
+from segnext.data.catalog import create_dataset
 from segnext.data.loader import TrainingLoader
 from segnext.data.settings import AugmentationSettings
 from segnext.distributed.communicator import Communicator

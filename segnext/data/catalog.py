@@ -1,37 +1,61 @@
-"""Where the known datasets keep their files: from a root folder to a FileDataset, everything missing named."""
+"""The datasets known by name: from settings to a dataset with its files listed, everything missing named."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, load_class_table
-from segnext.data.datasets import FileDataset, FilePair
+from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, class_file, load_class_table
+from segnext.data.datasets import Dataset, FileDataset, FilePair
 from segnext.data.headers import IMAGE_SUFFIXES
-from segnext.data.roots import ROOTS, how_to_say
+from segnext.data.settings import ROOTS, DatasetSettings, data_root, how_to_say
+from segnext.data.shapes import ShapesDataset
 from segnext.errors import ConfigError, DataError
 
-__all__ = ["SPLITS", "ade", "camvid", "cityscapes", "folder", "list_files"]
+__all__ = ["DATASETS", "SPLITS", "create_dataset", "list_files"]
 
 SPLITS = ("train", "val", "test")
 
 _LABEL_SUFFIXES = (".png",)
 
 
-def ade(root: str | Path | None, split: str) -> FileDataset:
+def create_dataset(settings: DatasetSettings | str, *, split: str = "train", **changes: Any) -> Dataset:
+    """Returns a dataset with its folders listed and its pairs checked, no file opened yet.
+
+    Args:
+        settings: of the dataset, or its name.
+        split: "train", "val" or "test" (ADE20K has the first two).
+        changes: with a name, the settings that differ from the default, for example ``root="/data/ade"``.
+
+    Raises:
+        ConfigError: unknown dataset or split, or a setting out of range.
+        DataError: folders, images or labels are missing; the message names the first and the cure.
+    """
+    if isinstance(settings, str):
+        settings = DatasetSettings(name=settings, **changes)
+    name = settings.name
+    if name not in _DATASETS:
+        near = get_close_matches(name, DATASETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}{hint}")
+    if name in ROOTS and not settings.root:
+        settings = replace(settings, root=data_root(name))
+    return _DATASETS[name](settings, split)
+
+
+def _ade(settings: DatasetSettings, split: str) -> FileDataset:
     """ADE20K scene parsing: ``images/{training,validation}/*.jpg``, ``annotations/…/*.png`` with 0 = other."""
-    folders = {"train": "training", "val": "validation"}
-    layout = "images/{training,validation}/*.jpg and annotations/{training,validation}/*.png"
-    part = _choose(folders, split, "ade")
-    base = _require_root(root, "ade", layout, (f"images/{part}", f"annotations/{part}"))
-    return _pair_by_stem(
-        base,
-        f"images/{part}",
-        f"annotations/{part}",
+    return _images_and_annotations(
+        settings,
+        split,
+        {"train": "training", "val": "validation"},
         ADE,
         suffixes=(".jpg",),
         reduce_zero_label=True,
@@ -39,28 +63,45 @@ def ade(root: str | Path | None, split: str) -> FileDataset:
     )
 
 
-def camvid(root: str | Path | None, split: str) -> FileDataset:
+def _camvid(settings: DatasetSettings, split: str) -> FileDataset:
     """CamVid, SegNet's selection: ``images/{train,val,test}/*.jpg``, ``annotations/…/*.png``, 11 classes."""
-    layout = "images/{train,val,test}/*.jpg and annotations/{train,val,test}/*.png"
-    part = _choose({name: name for name in SPLITS}, split, "camvid")
-    base = _require_root(root, "camvid", layout, (f"images/{part}", f"annotations/{part}"))
-    return _pair_by_stem(
-        base,
-        f"images/{part}",
-        f"annotations/{part}",
+    return _images_and_annotations(
+        settings,
+        split,
+        dict(zip(SPLITS, SPLITS, strict=True)),
         CAMVID,
         suffixes=(".jpg", ".png"),
         cure="CamVid's unlabelled pixels (11 in SegNet's files) must be 255",
     )
 
 
-def cityscapes(root: str | Path | None, split: str) -> FileDataset:
+def _images_and_annotations(
+    settings: DatasetSettings,
+    split: str,
+    parts: Mapping[str, str],
+    classes: ClassTable,
+    *,
+    suffixes: tuple[str, ...],
+    cure: str,
+    reduce_zero_label: bool = False,
+) -> FileDataset:
+    """Pairs in ``images/PART`` and ``annotations/PART``; ``parts`` names the folder of each split."""
+    _require_split(split, parts, settings.name)
+    folders = "{" + ",".join(parts.values()) + "}"
+    layout = f"images/{folders}/*.jpg and annotations/{folders}/*.png"
+    images, labels = f"images/{parts[split]}", f"annotations/{parts[split]}"
+    base = _require_root(settings, layout, (images, labels))
+    dataset = _pair_by_stem(base, images, labels, classes, suffixes=suffixes)
+    return replace(dataset, reduce_zero_label=reduce_zero_label, cure=cure, reading=settings)
+
+
+def _cityscapes(settings: DatasetSettings, split: str) -> FileDataset:
     """Cityscapes: ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png``, ``gtFine/…_gtFine_labelTrainIds.png``."""
     image_end, label_end = "_leftImg8bit.png", "_gtFine_labelTrainIds.png"
     layout = "leftImg8bit/{train,val}/<city>/*_leftImg8bit.png and gtFine/{train,val}/<city>/*_labelTrainIds.png"
-    part = _choose({name: name for name in SPLITS}, split, "cityscapes")
-    image_folder, label_folder = f"leftImg8bit/{part}", f"gtFine/{part}"
-    base = _require_root(root, "cityscapes", layout, (image_folder, label_folder))
+    _require_split(split, SPLITS, "cityscapes")
+    image_folder, label_folder = f"leftImg8bit/{split}", f"gtFine/{split}"
+    base = _require_root(settings, layout, (image_folder, label_folder))
     prepare = f"run `python -m runners.prepare dataset=cityscapes dataset.root={base}` to make the labelTrainIds files"
     images = list_files(base / image_folder, (image_end,))
     labels = set(list_files(base / label_folder, (label_end,)))
@@ -84,65 +125,40 @@ def cityscapes(root: str | Path | None, split: str) -> FileDataset:
         ),
         cure=f"These look like labelIds instead of labelTrainIds: remove the file and {prepare}",
         unused_labels=len(labels) - len(images),
+        reading=settings,
     )
 
 
-def folder(
-    root: str | Path | None,
-    split: str,
-    *,
-    classes: str | Path | ClassTable | None = None,
-    reduce_zero_label: bool = False,
-    split_files: Mapping[str, str | Path] | None = None,
-    validation_fraction: float = 0.2,
-    split_seed: int = 0,
-) -> FileDataset:
+def _folder(settings: DatasetSettings, split: str) -> FileDataset:
     """The user's own images and label PNGs of the same stem, under ``images/`` and ``annotations/``.
 
     The split is found in this order:
 
-    1. ``split_files``: text files that list stems, one a line (``{"train": …, "val": …}``, relative to the root);
+    1. ``split_files``: text files that list stems, one a line, relative to the root;
     2. sub-folders ``images/SPLIT`` and ``annotations/SPLIT``;
     3. ``train.txt``, ``val.txt`` … in the root, of the same kind as 1;
     4. otherwise ``validation_fraction`` of all pairs, drawn with ``split_seed``, is "val" and the rest "train".
-
-    Args:
-        classes: a ClassTable, or the path of its yaml file (relative to the root, or as it stands); by default
-            ``classes.yaml`` in the root.
-        reduce_zero_label: the files store 0 for "other" and k + 1 for class k.
-
-    Raises:
-        DataError: a folder, file or label is missing; the message names it.
-        ConfigError: ``validation_fraction`` or ``split`` is out of range.
     """
     layout = "images/ and annotations/ with files of the same stem, in both or in sub-folders train/ and val/ of both"
-    _choose({name: name for name in SPLITS}, split, "folder")
-    base = _require_root(root, "folder", layout, ("images", "annotations"))
-    table = classes if isinstance(classes, ClassTable) else load_class_table(_class_file(base, classes))
+    _require_split(split, SPLITS, "folder")
+    base = _require_root(settings, layout, ("images", "annotations"))
+    table = load_class_table(class_file(settings))
     cure = (
         "Add the missing classes to the class table, or mark pixels to be left out with 255"
-        if reduce_zero_label
+        if settings.reduce_zero_label
         else "If 0 means 'other' and classes count from 1, set dataset.reduce_zero_label=true; if the label was "
         "resized or saved with smooth edges, make it anew"
     )
 
-    def pair(part: str, stems: Iterable[str] | None = None, listed_in: Path | None = None) -> FileDataset:
-        return _pair_by_stem(
-            base,
-            f"images{part}",
-            f"annotations{part}",
-            table,
-            reduce_zero_label=reduce_zero_label,
-            cure=cure,
-            stems=stems,
-            listed_in=listed_in,
-        )
+    def pair(part: str = "", listing: Path | None = None) -> FileDataset:
+        dataset = _pair_by_stem(base, f"images{part}", f"annotations{part}", table, listing=listing)
+        return replace(dataset, reduce_zero_label=settings.reduce_zero_label, cure=cure, reading=settings)
 
+    split_files = {name: file for name, file in vars(settings.split_files).items() if file is not None}
     if split_files:
         if split not in split_files:
             raise DataError(f"dataset.split_files has no entry {split!r}, only {', '.join(split_files)}; add one")
-        listing = base / split_files[split]
-        return pair("", _read_stems(listing), listing)
+        return pair(listing=base / split_files[split])
     if any((base / "images" / name).is_dir() for name in SPLITS):
         for top in ("images", "annotations"):
             if not (base / top / split).is_dir():
@@ -150,8 +166,23 @@ def folder(
         return pair(f"/{split}")
     listing = base / f"{split}.txt"
     if listing.is_file():
-        return pair("", _read_stems(listing), listing)
-    return _random_part(pair(""), split, validation_fraction, split_seed)
+        return pair(listing=listing)
+    return _random_part(pair(), split, settings.validation_fraction, settings.split_seed)
+
+
+def _shapes(settings: DatasetSettings, split: str) -> ShapesDataset:
+    length = settings.train_images if split == "train" else settings.val_images
+    return ShapesDataset(split, length, settings.image_size)
+
+
+_DATASETS: dict[str, Callable[[DatasetSettings, str], Dataset]] = {
+    "ade": _ade,
+    "cityscapes": _cityscapes,
+    "camvid": _camvid,
+    "folder": _folder,
+    "shapes": _shapes,
+}
+DATASETS = tuple(_DATASETS)
 
 
 def _random_part(whole: FileDataset, split: str, validation_fraction: float, seed: int) -> FileDataset:
@@ -159,15 +190,13 @@ def _random_part(whole: FileDataset, split: str, validation_fraction: float, see
         raise DataError(
             f"{whole.root} has no split 'test': create images/test and annotations/test, or give dataset.split_files"
         )
-    if not 0 < validation_fraction < 1:
-        raise ConfigError(f"dataset.validation_fraction={validation_fraction} must be between 0 and 1, say 0.2")
     if len(whole) < 2:
         raise DataError(f"{whole.root} holds one pair only; a split into train and val needs two or more")
     held_out = min(max(round(len(whole) * validation_fraction), 1), len(whole) - 1)
     order = np.random.default_rng(seed).permutation(len(whole))
     chosen = order[:held_out] if split == "val" else order[held_out:]
     pairs = tuple(whole.pairs[i] for i in sorted(chosen.tolist()))
-    return FileDataset(whole.classes, whole.root, pairs, whole.reduce_zero_label, whole.cure, whole.unused_labels)
+    return replace(whole, pairs=pairs)
 
 
 def list_files(top: str | Path, suffixes: tuple[str, ...]) -> list[str]:
@@ -185,15 +214,16 @@ def list_files(top: str | Path, suffixes: tuple[str, ...]) -> list[str]:
     return sorted(found)
 
 
-def _choose(folders: Mapping[str, str], split: str, dataset: str) -> str:
-    if split not in folders:
-        raise ConfigError(f"dataset {dataset} has no labelled split {split!r}: choose one of {', '.join(folders)}")
-    return folders[split]
+def _require_split(split: str, known: Iterable[str], dataset: str) -> None:
+    if split not in known:
+        raise ConfigError(f"dataset {dataset} has no labelled split {split!r}: choose one of {', '.join(known)}")
 
 
-def _require_root(root: str | Path | None, dataset: str, layout: str, needed: tuple[str, ...]) -> Path:
+def _require_root(settings: DatasetSettings, layout: str, needed: tuple[str, ...]) -> Path:
+    """The root as a path; DataError unless it holds the folders that are ``needed``."""
+    root, dataset = settings.root, settings.name
     cure = f"set dataset.root to the folder that holds {layout}"
-    if root is None or str(root) == "":
+    if not root:
         raise DataError(f"dataset {dataset} needs files, and dataset.root is not set; {cure}")
     base = Path(root).expanduser()
     if not base.is_dir():
@@ -213,13 +243,6 @@ def _require_root(root: str | Path | None, dataset: str, layout: str, needed: tu
 def _require_images(images: list[str], where: Path, pattern: str) -> None:
     if not images:
         raise DataError(f"folder {where} holds no image ({pattern}); put the images there or correct dataset.root")
-
-
-def _class_file(base: Path, classes: str | Path | None) -> Path:
-    if classes is None:
-        return base / "classes.yaml"
-    inside = base / Path(classes).expanduser()
-    return inside if inside.is_file() else Path(classes).expanduser()
 
 
 def _read_stems(listing: Path) -> list[str]:
@@ -263,16 +286,14 @@ def _pair_by_stem(
     classes: ClassTable,
     *,
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
-    reduce_zero_label: bool = False,
-    cure: str = "",
-    stems: Iterable[str] | None = None,
-    listed_in: Path | None = None,
+    listing: Path | None = None,
 ) -> FileDataset:
+    """Images and labels of the same stem in two folders of ``base``; with a ``listing``, of the stems in that file."""
     image_files = list_files(base / image_folder, suffixes)
     _require_images(image_files, base / image_folder, ", ".join(f"*{suffix}" for suffix in suffixes))
     images = _by_stem(image_files, base / image_folder)
     labels = _by_stem(list_files(base / label_folder, _LABEL_SUFFIXES), base / label_folder)
-    wanted = list(images) if stems is None else _known_stems(stems, images, suffixes, listed_in, base / image_folder)
+    wanted = list(images) if listing is None else _listed_stems(listing, images, suffixes, base / image_folder)
     missing = [stem for stem in wanted if stem not in labels]
     if missing:
         raise DataError(
@@ -285,7 +306,7 @@ def _pair_by_stem(
         for stem in wanted
     )
     unused = len(labels.keys() - images.keys())
-    return FileDataset(classes, str(base), pairs, reduce_zero_label, cure, unused)
+    return FileDataset(classes, str(base), pairs, unused_labels=unused)
 
 
 def _neighbours(label_folder: Path, stem: str) -> str:
@@ -302,20 +323,14 @@ def _neighbours(label_folder: Path, stem: str) -> str:
     return ""
 
 
-def _known_stems(
-    stems: Iterable[str],
-    images: Mapping[str, str],
-    suffixes: tuple[str, ...],
-    listed_in: Path | None,
-    where: Path,
-) -> list[str]:
+def _listed_stems(listing: Path, images: Mapping[str, str], suffixes: tuple[str, ...], where: Path) -> list[str]:
     """The listed stems, each once; a listed file name with its suffix is understood, too."""
     known: dict[str, None] = {}
-    for entry in stems:
+    for entry in _read_stems(listing):
         stem = unicodedata.normalize("NFC", entry)
         if stem not in images and entry.lower().endswith((*suffixes, *_LABEL_SUFFIXES)):
             stem = _stem(stem)
         if stem not in images:
-            raise DataError(f"{listed_in} lists {entry!r}, but {where} has no image of that stem; correct the list")
+            raise DataError(f"{listing} lists {entry!r}, but {where} has no image of that stem; correct the list")
         known[stem] = None
     return list(known)
