@@ -15,7 +15,7 @@ runpy.run_path({str(REPOSITORY / ".ci/first_steps.py")!r})["parity"](jt, sys.arg
 """
 BITS = f"""
 import runpy
-found = runpy.run_path({str(REPOSITORY / ".ci/first_steps.py")!r})["_three_steps"](jt, "bf16", use_cuda=1)
+found = runpy.run_path({str(REPOSITORY / ".ci/first_steps.py")!r})["_three_steps"](jt, "bf16", (2, 64, 96), use_cuda=1)
 for name, value in found.items():
     print(name, value if name == "losses" else hash(value.tobytes()))
 """
