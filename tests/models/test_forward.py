@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.models.segnext import create_model
+from segnext.models.folding import folded
+from segnext.models.segnext import SegNeXt, create_model
 from segnext.models.variants import VARIANTS
+from tests.kernels.plain import use_plain_operators
 from tests.models.drawn import drawn_bases, drawn_images, golden, prepare
 from tests.models.numpy_segnext import NumpySegNeXt
 
@@ -51,10 +54,22 @@ def test_any_input_size_gives_logits_at_an_eighth_rounded_up(size: tuple[int, in
 
 
 @pytest.mark.shared_data
+@pytest.mark.parametrize("change", [lambda model: model, folded], ids=["as it is", "folded"])
 @pytest.mark.parametrize("name", ["tiny_150_128x128", "small_19_96x160"])
-def test_logits_equal_the_official_implementation(name: str) -> None:
+def test_logits_equal_the_official_implementation(name: str, change: Callable[[SegNeXt], SegNeXt]) -> None:
     arrays, meta = golden(name)
     model = create_model(meta["size"], num_classes=meta["classes"])
     prepare(model)
     images = drawn_images(tuple(meta["shape"]), meta["seed"])
-    assert _error(_logits(model, images), arrays["logits"]) < TOLERANCE
+    model.eval()
+    assert _error(_logits(change(model), images), arrays["logits"]) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_plain_operators_give_the_same_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_model("tiny", num_classes=3)
+    prepare(model)
+    images = drawn_images((2, 3, 33, 47), seed=5)
+    expected = _logits(model, images)
+    use_plain_operators(monkeypatch)
+    assert _error(_logits(model, images), expected) < TOLERANCE

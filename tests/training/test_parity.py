@@ -15,6 +15,7 @@ from segnext.models.segnext import create_model
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimizer import AdamW, group_of, parameter_groups
 from segnext.training.schedule import ScheduleSettings
+from tests.kernels.plain import use_plain_operators
 from tests.models.drawn import drawn_bases, drawn_images, drawn_labels, golden, prepare
 from tests.models.numpy_segnext import NumpySegNeXt, loss
 from tests.training.numpy_adamw import NumpyAdamW
@@ -64,9 +65,13 @@ class Training:
         return value, network.statistics
 
 
-@pytest.fixture(scope="module")
-def training() -> Training:
-    return Training()
+@pytest.fixture(scope="module", params=["fused", pytest.param("plain", marks=pytest.mark.slow)])
+def training(request: pytest.FixtureRequest) -> Training:
+    """By our operators, and by plain Jittor in their place."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.param == "plain":
+            use_plain_operators(monkeypatch)
+        return Training()
 
 
 PARTS = {
