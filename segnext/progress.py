@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-__all__ = ["Report", "progress"]
+__all__ = ["Report", "progress", "repeatedly"]
 
 _EVERY = 8.0  # seconds between two lines
 
@@ -42,20 +42,32 @@ def progress(console: Console, what: str, total: int | None = None, *, of_bytes:
             task = bar.add_task(what, total=total)
             yield lambda done, total=None, what=None: bar.update(task, completed=done, total=total, description=what)
         return
-    lines, ended = _Lines(what, total, of_bytes), threading.Event()
+    lines = _Lines(what, total, of_bytes)
 
     def speak() -> None:
         with contextlib.suppress(OSError):  # nobody reads any more: that is for the work to find
-            while not ended.wait(_EVERY):
-                console.print(lines.text(), markup=False, highlight=False, soft_wrap=True)
+            console.print(lines.text(), markup=False, highlight=False, soft_wrap=True)
 
-    speaker = threading.Thread(target=speak, name="progress", daemon=True)
-    speaker.start()
-    try:
+    with repeatedly(_EVERY, speak):
         yield lines
+
+
+@contextlib.contextmanager
+def repeatedly(seconds: float, action: Callable[[], object]) -> Iterator[None]:
+    """Does ``action`` every so many seconds, in a thread of its own, until the block ends."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
         ended.set()
-        speaker.join()
+        thread.join()
 
 
 @dataclass

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from segnext.app.keys import leaf_keys
 from segnext.app.overrides import RENAMED
-from segnext.settings import literal
-from segnext.tracking.run_folder import RunFolder
+from segnext.settings import MISSING, literal
+from segnext.tracking.run_folder import RunFolder, select
 from segnext.weights.checkpoint import describe, find_checkpoint
 from segnext.weights.zoo import PREFIX
 
@@ -21,7 +18,7 @@ __all__ = ["with_settings_of_checkpoint", "with_settings_of_run"]
 
 _GROUPS = ("model", "dataset")
 _OF_THE_START = ("resume", "run_folder", "output_dir")  # where a run lies, not what it is
-_RUN_TIME = tuple(f"dataset.test.{key}" for key in ("tta", "ratios", "flip", "window_batch"))
+_OF_AN_EVALUATION = tuple(f"dataset.test.{key}" for key in ("tta", "ratios", "flip", "window_batch"))
 
 
 def with_settings_of_checkpoint(overrides: Sequence[str], schema: type[Any]) -> list[str]:
@@ -56,8 +53,8 @@ def with_settings_of_run(overrides: Sequence[str], schema: type[Any]) -> list[st
     for key in leaf_keys(schema):
         if key in _OF_THE_START or key.removesuffix(".name") in known:
             continue
-        with contextlib.suppress(KeyError, TypeError):  # another release knew other settings
-            known[key] = _select(record, key)
+        if (value := select(record, key, MISSING)) != MISSING:  # another release knew other settings
+            known[key] = value
     return _fill_in(overrides, given, known)
 
 
@@ -82,28 +79,16 @@ def _settings_of(checkpoint: str, keys: Sequence[str]) -> dict[str, Any]:
 def _recorded(run: RunFolder, keys: Sequence[str]) -> dict[str, Any]:
     """Those ``keys`` of model and dataset that a run's configuration holds, under today's names."""
     config = run.read_config()
-    try:
-        known = {group: config[group]["name"] for group in _GROUPS}
-    except (KeyError, TypeError):
+    known = {group: select(config, f"{group}.name") for group in _GROUPS}
+    if None in known.values():
         return {}  # no record or a damaged one: the checkpoint describes itself
     before = {new: old for old, new in RENAMED.items() if "." in old}
     for key in keys:
-        for name in (key, before.get(key)):
-            if (
-                name
-                and name.startswith(("model.", "dataset."))
-                and not name.endswith(".name")
-                and name not in _RUN_TIME
-            ):
-                with contextlib.suppress(KeyError, TypeError):
-                    known[key] = _select(config, name)
-                    break
+        if key.split(".")[0] in _GROUPS and not key.endswith(".name") and key not in _OF_AN_EVALUATION:
+            value = select(config, key, select(config, before.get(key, key), MISSING))
+            if value != MISSING:
+                known[key] = value
     return known
-
-
-def _select(config: Any, key: str) -> Any:
-    """What a dotted key stands for; KeyError or TypeError where there is none."""
-    return functools.reduce(operator.getitem, key.split("."), config)
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:

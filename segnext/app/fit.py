@@ -15,7 +15,7 @@ from segnext.data.loader import TrainingLoader
 from segnext.distributed.communicator import Communicator
 from segnext.evaluation.evaluator import EvaluationResult, evaluate_distributed
 from segnext.evaluation.extremes import write_extremes
-from segnext.evaluation.results import write_tables
+from segnext.evaluation.results import validation_metrics, write_tables
 from segnext.models.complexity import complexity
 from segnext.models.settings import Precision
 from segnext.screen import shown
@@ -25,7 +25,7 @@ from segnext.tracking.images import ValidationImage
 from segnext.tracking.mirrors import Sink, TensorBoardSink
 from segnext.tracking.run_folder import RunFolder
 from segnext.tracking.settings import WandbMode
-from segnext.tracking.tracker import RankLog, Tracker, git_revision, validation_metrics
+from segnext.tracking.tracker import RankLog, Tracker, git_revision
 from segnext.tracking.wandb_sink import WandbSink, wandb_is_disabled
 from segnext.training.interrupt import Interrupted
 from segnext.training.loop import train

@@ -19,8 +19,7 @@ from segnext.errors import DataError
 from segnext.evaluation.predictor import Segmenter
 from segnext.export.video import VideoReader, VideoResult, VideoWriter, segment_video
 from segnext.files import strict_json, write_atomically
-from segnext.plots.label_rows import label_png_by_rows
-from segnext.plots.overlays import label_png, overlay, overlay_with_legend
+from segnext.plots.overlays import label_png, label_png_by_rows, overlay, overlay_with_legend
 from segnext.progress import progress
 
 __all__ = ["segment_file", "segment_film"]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
-from PIL import Image
 
 from segnext.data.augmentation import MEAN, STD, TrainingTransform
 from segnext.data.dataset_report import DatasetReport, SampleCounts
@@ -20,6 +15,7 @@ from segnext.data.settings import AugmentationSettings
 from segnext.doctor.dataset import DatasetExamination, class_share
 from segnext.errors import DataError
 from segnext.plots.overlays import overlay, present_classes
+from segnext.plots.pages import css_colour, data_address, render
 
 __all__ = ["browse_page"]
 
@@ -56,17 +52,14 @@ def browse_page(
             "suspicious": [(why, list(_pairs(dataset, chosen))) for why, chosen in _suspicious(report)],
             "draws": _draws(dataset, report, augmentation, seed) if split == "train" else [],
         })  # fmt: skip
-    loader = PackageLoader("segnext.doctor", ".")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("browse.html").render(
-        title=title,
-        findings=[finding for finding in examination.findings if finding.state.value != "ok"],
-        splits=splits,
-        classes=_classes(examination.reports),
-        crop=augmentation.crop,
-    )
+    context = {
+        "title": title,
+        "findings": [finding for finding in examination.findings if finding.state.value != "ok"],
+        "splits": splits,
+        "classes": _classes(examination.reports),
+        "crop": augmentation.crop,
+    }
+    return render("doctor", "browse.html", context)
 
 
 def _classes(reports: dict[str, DatasetReport]) -> list[dict[str, Any]]:
@@ -80,7 +73,7 @@ def _classes(reports: dict[str, DatasetReport]) -> list[dict[str, Any]]:
         {
             "number": k,
             "name": name.strip(),
-            "colour": _css(table.palette[k]),
+            "colour": css_colour(table.palette[k]),
             "splits": [
                 # The square root leaves something to see of rare classes.
                 (100 * shares[split][k], 100 * (shares[split][k] / most) ** 0.5, int(report.class_images[k]))
@@ -151,10 +144,11 @@ def _pairs(dataset: Dataset, chosen: Sequence[tuple[int, str]]) -> Iterator[Pair
 def _pair(dataset: Dataset, sample: Sample, title: str) -> Pair:
     classes = dataset.classes
     shown = present_classes(sample.label, classes=len(classes))
-    colours = tuple((classes.names[k].strip(), _css(classes.palette[k])) for k in shown[:8])
+    colours = tuple((classes.names[k].strip(), css_colour(classes.palette[k])) for k in shown[:8])
     more = ((f"and {len(shown) - 8} more", "none"),) if len(shown) > 8 else ()
     coloured = overlay(sample.image, sample.label, classes.palette, alpha=0.7)
-    return Pair(title, _address(sample.image), _address(coloured), (*colours, *more))
+    image, label = (data_address(pixels, long_side=_LONG_SIDE) for pixels in (sample.image, coloured))
+    return Pair(title, image, label, (*colours, *more))
 
 
 def _draws(dataset: Dataset, report: DatasetReport, settings: AugmentationSettings, seed: int) -> list[Pair]:
@@ -171,15 +165,3 @@ def _draws(dataset: Dataset, report: DatasetReport, settings: AugmentationSettin
         rgb = np.ascontiguousarray(np.clip(np.rint(pixels), 0, 255), dtype=np.uint8)
         pairs.append(_pair(dataset, Sample(rgb, label), f"draw {draw + 1}"))
     return pairs
-
-
-def _css(colour: NDArray[np.uint8]) -> str:
-    return f"rgb({','.join(str(int(part)) for part in colour)})"
-
-
-def _address(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((_LONG_SIDE, _LONG_SIDE))
-    data = io.BytesIO()
-    image.save(data, format="JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

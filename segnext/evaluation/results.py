@@ -22,14 +22,15 @@ from statistics import stdev
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from segnext.data.classes import ClassTable
 from segnext.evaluation.evaluator import EvaluationResult
+from segnext.evaluation.metrics import Scores
 from segnext.models.variants import Published
 from segnext.plots import charts as figures
-from segnext.tracking.console import class_table
 
-__all__ = ["metrics_of", "per_class_rows", "print_scores", "write_tables"]
+__all__ = ["metrics_of", "per_class_rows", "print_scores", "validation_metrics", "write_tables"]
 
 
 def metrics_of(results: Sequence[EvaluationResult]) -> dict[str, Any]:
@@ -51,6 +52,13 @@ def metrics_of(results: Sequence[EvaluationResult]) -> dict[str, Any]:
         metrics["mIoU_mean"] = sum(per_repeat) / len(per_repeat)
         metrics["mIoU_sd"] = stdev(per_repeat)
     return metrics
+
+
+def validation_metrics(scores: Scores, class_names: Sequence[str]) -> dict[str, float]:
+    """``val/mIoU``, ``val/mAcc``, ``val/aAcc`` and ``val/IoU/<class>`` of an evaluation; nan for an absent class."""
+    metrics = {"val/mIoU": scores.mIoU, "val/mAcc": scores.mAcc, "val/aAcc": scores.aAcc}
+    per_class = zip(class_names, scores.IoU, strict=True)
+    return {k: float(v) for k, v in metrics.items()} | {f"val/IoU/{n.strip()}": float(iou) for n, iou in per_class}
 
 
 def per_class_rows(result: EvaluationResult, classes: ClassTable) -> list[dict[str, Any]]:
@@ -104,7 +112,7 @@ def print_scores(
     """
     first, metrics = results[0], metrics_of(results)
     scores = first.scores
-    console.print(class_table(classes.names, scores.IoU.tolist(), scores.Acc.tolist()))
+    console.print(_class_table(classes.names, scores))
     console.print(f"\n{title}, {'multi-scale and flip' if tta else 'single scale'}, {first.images} images")
     line = f"mIoU {_percent(scores.mIoU)}   mAcc {_percent(scores.mAcc)}   aAcc {_percent(scores.aAcc)}"
     if "boundary_mIoU" in metrics:
@@ -119,6 +127,26 @@ def print_scores(
         console.print(f"paper: {figure:.1f} %, difference {100 * scores.mIoU - figure:+.2f} points{note}")
     if not math.isnan(first.images_per_second):
         console.print(f"{first.images_per_second:.2f} images/s")
+
+
+def _class_table(names: Sequence[str], scores: Scores) -> Table:
+    """Per-class IoU and accuracy in per cent, '–' for a class that did not occur; above 20 classes two share a line."""
+    blocks = 1 if len(names) <= 20 else 2
+    table = Table(box=None, pad_edge=False)
+    for _ in range(blocks):
+        table.add_column("class", no_wrap=True, overflow="ellipsis", max_width=22)
+        table.add_column("IoU %", justify="right")
+        table.add_column("Acc %", justify="right", style="dim")
+    rows = -(-len(names) // blocks)
+    for row in range(rows):
+        cells: list[str] = []
+        for k in range(row, len(names), rows):
+            cells += [
+                names[k].strip(),
+                *("–" if math.isnan(x) else f"{100 * x:.1f}" for x in (scores.IoU[k], scores.Acc[k])),
+            ]
+        table.add_row(*cells)
+    return table
 
 
 def _percent(fraction: float) -> str:

@@ -6,7 +6,11 @@ stay uncoloured. Nothing here opens a window; curves and charts are in ``charts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +23,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segnext.errors import DataError
 
-__all__ = ["label_png", "legend", "overlay", "palette_table", "present_classes", "side_by_side"]
+__all__ = [
+    "label_png", "label_png_by_rows", "legend", "overlay", "overlay_with_legend", "present_classes", "side_by_side",
+]  # fmt: skip
 
 RGB = NDArray[np.uint8]
 Label = NDArray[np.integer[Any]]
@@ -30,11 +36,44 @@ _INK, _PAPER, _EDGE = (26, 26, 26), (255, 255, 255), (150, 150, 150)
 def label_png(label: Label, palette: RGB) -> Image.Image:
     """``label`` as a palette image: pixel values are the class numbers, colours the palette's; 255 is black."""
     image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8))
-    image.putpalette(palette_table(palette).ravel().tolist())  # turns grey into a palette image, the values stay
+    image.putpalette(_palette_table(palette).ravel().tolist())  # turns grey into a palette image, the values stay
     return image
 
 
-def palette_table(palette: RGB) -> RGB:
+@contextlib.contextmanager
+def label_png_by_rows(path: Path, size: tuple[int, int], palette: RGB) -> Iterator[Callable[[Label], None]]:
+    """Yields what takes the labels (rows, W) from top to bottom; the file of ``label_png`` is there after the last.
+
+    Args:
+        size: (height, width) in pixels.
+        palette: (K, 3) colours of the classes.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            packer = zlib.compressobj()
+
+            def chunk(kind: bytes, data: bytes) -> None:
+                checksum = zlib.crc32(data, zlib.crc32(kind))
+                file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
+
+            def write(labels: Label) -> None:
+                rows = np.zeros((len(labels), size[1] + 1), np.uint8)  # the first byte: stored as they are
+                rows[:, 1:] = labels
+                chunk(b"IDAT", packer.compress(rows.data))
+
+            file.write(b"\x89PNG\r\n\x1a\n")
+            chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], 8, 3, 0, 0, 0))  # 8 bits, with a palette
+            chunk(b"PLTE", _palette_table(palette).tobytes())
+            yield write
+            chunk(b"IDAT", packer.flush())
+            chunk(b"IEND", b"")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _palette_table(palette: RGB) -> RGB:
     """(256, 3) colours of the values of a label PNG, those of no class black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
@@ -92,6 +131,23 @@ def legend(names: Sequence[str], palette: RGB, *, classes: Sequence[int], width:
         name = _shortened(names[k].strip(), font, cell - swatch - 2 * gap)
         draw.text((x + swatch + gap, y + line / 2), name, fill=_INK, font=font, anchor="lm")
     return np.asarray(strip)
+
+
+def overlay_with_legend(image: RGB, labels: Label, names: Sequence[str], palette: RGB, alpha: float) -> RGB:
+    """``overlay`` above the names of the classes in it, letters in proportion to the image."""
+    coloured = overlay(image, labels, palette, alpha)
+    width = max(coloured.shape[1], 240)
+    strip = legend(
+        names,
+        palette,
+        classes=present_classes(labels, classes=len(names)),
+        width=width,
+        size=int(np.clip(width // 50, 12, 64)),
+    )
+    page = np.full((len(coloured) + len(strip), width, 3), 255, np.uint8)
+    page[: len(coloured), : coloured.shape[1]] = coloured
+    page[len(coloured) :] = strip
+    return page
 
 
 def side_by_side(
@@ -164,22 +220,3 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
-
-
-def overlay_with_legend(
-    image: NDArray[np.uint8], labels: NDArray[np.int32], names: Sequence[str], palette: NDArray[np.uint8], alpha: float
-) -> NDArray[np.uint8]:
-    """``overlay`` above the names of the classes in it, letters in proportion to the image."""
-    coloured = overlay(image, labels, palette, alpha)
-    width = max(coloured.shape[1], 240)
-    strip = legend(
-        names,
-        palette,
-        classes=present_classes(labels, classes=len(names)),
-        width=width,
-        size=int(np.clip(width // 50, 12, 64)),
-    )
-    page = np.full((len(coloured) + len(strip), width, 3), 255, np.uint8)
-    page[: len(coloured), : coloured.shape[1]] = coloured
-    page[len(coloured) :] = strip
-    return page

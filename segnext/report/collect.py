@@ -15,25 +15,11 @@ from segnext.errors import ConfigError
 from segnext.files import read_json
 from segnext.models.variants import Published, published
 from segnext.tracking.events import Event, read_events, series
-from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_folder import NOT_COMPUTED, RunFolder, select
 
 __all__ = ["Paper", "Run", "collect", "run_folders", "setting_text", "settings_that_differ", "short_name"]
 
 _NO_RUNS = ("checkpoints", "evaluation", "images", "samples", "wandb", "tensorboard")
-
-# Settings that say where and how a run was made, not what it is.
-_ADMINISTRATIVE = (
-    "seed",
-    "name",
-    "output_dir",
-    "run_folder",
-    "resume",
-    "tracking",
-    "device",
-    "workers",
-    "sweep",
-    "experiment",
-)
 
 
 @dataclass(frozen=True)
@@ -141,7 +127,7 @@ def _read(folder: RunFolder, root: Path, evaluations: Sequence[tuple[RunFolder, 
     best = int(np.nanargmax(mious)) if np.isfinite(mious).any() else None
     _, rates = series(events, "train/images_per_second")
     _, memory = series(events, "train/device_memory_gib")
-    model, dataset = _get(config, "model", "name"), _get(config, "dataset", "name")
+    model, dataset = select(config, "model.name"), select(config, "dataset.name")
     own = [(f, e) for f, e in evaluations if Path(str(e["checkpoint"])).absolute().is_relative_to(folder.path)]
     tables = [folder.evaluation, *(f.path for f, e in own if e["mode"] == "ss"), *(f.path for f, _ in own)]
     ms = [e["mIoU"] for _, e in own if e["mode"] == "ms" and e.get("mIoU") is not None] or [metrics.get("mIoU_ms")]
@@ -150,11 +136,11 @@ def _read(folder: RunFolder, root: Path, evaluations: Sequence[tuple[RunFolder, 
         name=str(folder.path.relative_to(root.absolute())),
         model=str(model or "?"),
         dataset=str(dataset or "?"),
-        seed=_count(_get(config, "seed")),
+        seed=_count(config.get("seed")),
         state="unknown" if status is None else "lost" if status.lost else status.state,
         error=None if status is None else status.error or status.exit_reason,
         iteration=max((e.iteration for e in events), default=0),
-        iterations=_count(_get(config, "schedule", "iterations")),
+        iterations=_count(select(config, "schedule.iterations")),
         miou_ss=_number(metrics.get("best_mIoU")) if best is None else float(mious[best]),
         miou_ms=_number(ms[-1]),
         best_iteration=metrics.get("best_iteration") if best is None else int(iterations[best]),
@@ -200,18 +186,12 @@ def short_name(key: str, keys: Sequence[str]) -> str:
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
-        if not prefix and key in _ADMINISTRATIVE:
+        if not prefix and key in (*NOT_COMPUTED, "seed"):
             continue
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _get(config: Any, *keys: str) -> Any:
-    for key in keys:
-        config = config.get(key) if isinstance(config, Mapping) else None
-    return config
 
 
 def _number(value: Any) -> float:

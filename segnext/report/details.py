@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import math
@@ -22,6 +21,7 @@ from segnext.evaluation.extremes import read_extremes
 from segnext.evaluation.metrics import PerImageCounts
 from segnext.files import read_file
 from segnext.plots.overlays import overlay, present_classes
+from segnext.plots.pages import css_colour, data_address
 from segnext.report.charts import Curve, Figure, line_chart
 from segnext.report.collect import Run
 from segnext.tracking.events import series
@@ -162,11 +162,5 @@ def _sample(run: Run, image: ValidationImage, title: str, confidence: NDArray[np
         grey = Image.fromarray(confidence).resize((width, height))
         pictures.append(("confidence (white: certain)", np.asarray(grey)))
     shown = present_classes(small.truth, small.prediction, classes=len(names))
-    colours = tuple((names[k].strip(), f"rgb{tuple(int(c) for c in palette[k])}") for k in shown)
-    return Sample(title, tuple((caption, _address(pixels)) for caption, pixels in pictures), colours)
-
-
-def _address(pixels: NDArray[np.uint8]) -> str:
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, format="JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    colours = tuple((names[k].strip(), css_colour(palette[k])) for k in shown)
+    return Sample(title, tuple((caption, data_address(pixels)) for caption, pixels in pictures), colours)

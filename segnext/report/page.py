@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from segnext.files import strict_json
+from segnext.plots.pages import render
 from segnext.report.charts import (
     Curve,
     Figure,
@@ -34,7 +35,7 @@ from segnext.report.search import importance, varied_settings
 from segnext.report.tables import COLUMNS, Column, Group, cost_points, groups, missing, paper_points, ranked
 from segnext.tracking.events import series
 
-__all__ = ["render", "to_html"]
+__all__ = ["to_html"]
 
 _DETAILED = 8  # runs that are shown closely, the best ones
 _COMPARED = 40  # runs of which any two can be compared
@@ -109,22 +110,13 @@ def to_html(runs: Sequence[Run], *, title: str, live: bool = False) -> str:
         "compared": records if _comparable(records) else [],
     }
     data = {"figures": figures.all, "compared": context["compared"], "live": live}
-    return render("report", "page.html", context | {"data": _as_script(data)})
+    context |= {"data": _as_script(data), "plotly": _packed_plotly(), "include_raw": _raw}
+    return render("report", "page.html", context)
 
 
-def render(package: str, template: str, context: Mapping[str, Any]) -> str:
-    """A page of ``segnext.<package>`` from its template."""
-    loader = PackageLoader(f"segnext.{package}", ".")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {"plotly": _packed_plotly, "include_raw": lambda name: Markup(_source(environment, name))}
-    return environment.get_template(template).render(context)
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def _raw(name: str) -> Markup:
+    """A file beside this one, as it is."""
+    return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=1)

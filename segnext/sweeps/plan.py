@@ -9,25 +9,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from yaml import YAMLError
 
+from segnext.files import strict_json
 from segnext.models.complexity import complexity
 from segnext.sweeps.job import Job, read_record
 from segnext.tracking.events import read_events, series
-from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_folder import RunFolder, select
 
 __all__ = ["Experience", "gather_experience", "print_plan"]
 
 WIDTH = 80
 MOST_RUNS = 500  # that are read for an estimate, the latest first
-# Runs are comparable when these agree.
-_WORK = ("model", "crop", "batch_size", "device")
+# Runs are comparable when these settings of a job agree: their names here and in config.yaml.
+_WORK = {"model": "model.name", "crop": "dataset.crop", "batch_size": "schedule.batch_size", "device": "device"}
 
 
 @dataclass(frozen=True)
@@ -45,28 +43,21 @@ class Experience:
     runs: int
 
 
-def gather_experience(output_dir: Path) -> dict[tuple[Any, ...], Experience]:
+def gather_experience(output_dir: Path) -> dict[tuple[str, ...], Experience]:
     """Reads all runs of this host below ``output_dir``, by the kind of their work."""
-    speeds: dict[tuple[Any, ...], list[float]] = {}
-    memory: dict[tuple[Any, ...], list[float]] = {}
+    speeds: dict[tuple[str, ...], list[float]] = {}
+    memory: dict[tuple[str, ...], list[float]] = {}
     paths = sorted(output_dir.rglob("events.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in paths[:MOST_RUNS]:
         run = RunFolder(path.parent)
         status = run.read_status()
         if status is None or status.host != socket.gethostname():
             continue
-        try:
-            config = OmegaConf.load(run.config)
-            work = _kind(
-                {
-                    "model": OmegaConf.select(config, "model.name"),
-                    "crop": OmegaConf.select(config, "dataset.crop"),
-                    "batch_size": OmegaConf.select(config, "schedule.batch_size"),
-                    "device": OmegaConf.select(config, "device"),
-                }
-            )
-        except (OSError, YAMLError, OmegaConfBaseException, TypeError):
+        config = run.read_config()
+        settings = {name: select(config, key) for name, key in _WORK.items()}
+        if None in settings.values():  # a damaged file
             continue
+        work = _kind(settings)
         events = read_events(path)
         # The first figure includes the compilation of operators.
         speed = series(events, "train/images_per_second")[1][1:]
@@ -128,9 +119,9 @@ def print_plan(jobs: Sequence[Job], *, output_dir: Path, console: Console) -> No
     )
 
 
-def _kind(settings: Mapping[str, Any]) -> tuple[Any, ...]:
-    values = (settings[key] for key in _WORK)
-    return tuple(value if isinstance(value, str | int) else tuple(value) for value in values)
+def _kind(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Texts that two jobs have in common if they do the same work."""
+    return tuple(strict_json(settings[key]) for key in _WORK)
 
 
 def _duration(seconds: float | None) -> str:

@@ -7,14 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from segnext.errors import ConfigError
 from segnext.sweeps.job import Job, read_records
 from segnext.tracking.events import read_events, series
-from segnext.tracking.run_folder import RunFolder
+from segnext.tracking.run_folder import RunFolder, select
 
 __all__ = ["curve_judge", "hopeless"]
 
@@ -60,10 +57,8 @@ def _below_best(job: Job, sweep: Path, margin: float) -> str | None:
 @functools.cache
 def _dataset(folder: Path) -> str | None:
     """The dataset of a run that has begun."""
-    try:
-        return str(OmegaConf.select(OmegaConf.load(RunFolder(folder).config), "dataset.name"))
-    except (OSError, YAMLError, OmegaConfBaseException):
-        return None
+    name = select(RunFolder(folder).read_config(), "dataset.name")
+    return None if name is None else str(name)
 
 
 def hopeless(run: Path, reference: Path, *, margin: float) -> str | None:

@@ -9,30 +9,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from segnext.files import FileLock
 from segnext.sweeps.job import SETTLED, Job, Record, read_record
 from segnext.sweeps.process import JobProcess, run_under_supervision, start
 from segnext.sweeps.settings import OnFailure
 from segnext.sweeps.slots import Slot
+from segnext.sweeps.table import SweepDisplay
 from segnext.tracking.run_folder import RunFolder
 
-__all__ = ["Display", "Scheduler"]
+__all__ = ["Scheduler"]
 
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 2.0  # between two looks at the curves of running jobs
 WRONG_SETTINGS = 2  # exit code of a job whose configuration or data are wrong: trying again does not help
-
-
-class Display(Protocol):
-    """What shows a sweep to its user."""
-
-    def update(self, record: Record) -> None:
-        """Shows a job's new state."""
-
-    def tick(self) -> None:
-        """Called several times a second while jobs run."""
 
 
 class Scheduler:
@@ -52,7 +43,7 @@ class Scheduler:
         *,
         slots: Sequence[Slot],
         command: Callable[[Job], Sequence[str]],
-        display: Display,
+        display: SweepDisplay,
         on_failure: OnFailure | None = None,
         grace: float = 2.5,
         first: tuple[Sequence[str], Path] | None = None,

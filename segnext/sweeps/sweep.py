@@ -18,9 +18,10 @@ from segnext.files import runner_command
 from segnext.settings import literal
 from segnext.sweeps.job import Job, job_name, sweep_name
 from segnext.sweeps.prune import curve_judge
-from segnext.sweeps.scheduler import Display, Scheduler
+from segnext.sweeps.scheduler import Scheduler
 from segnext.sweeps.settings import OnFailure, SweepSettings, parse_slots
 from segnext.sweeps.slots import Slot, plan_slots
+from segnext.sweeps.table import SweepDisplay
 
 __all__ = ["Sweep", "read_sweep"]
 
@@ -73,7 +74,7 @@ class Sweep:
         count = parse_slots(self.settings.slots)
         return plan_slots(count, device=device, folder=self.folder, jobs=len(jobs), ranks=ranks)
 
-    def scheduler(self, jobs: Sequence[Job], display: Display, *, slots: Sequence[Slot]) -> Scheduler:
+    def scheduler(self, jobs: Sequence[Job], display: SweepDisplay, *, slots: Sequence[Slot]) -> Scheduler:
         """What runs ``jobs``; raises ConfigError as ``judge`` does."""
         ready = f"from segnext import backend; backend.start({jobs[0].settings['device']!r}, log=backend.default_log())"
         return Scheduler(

@@ -7,17 +7,19 @@ Scores are fractions in the records and per cent here.
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
 import math
+import statistics
 import sys
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.live import Live
@@ -25,14 +27,66 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from segnext.progress import repeatedly
 from segnext.tracking.events import Event
-from segnext.tracking.pace import Pace, compiling, duration
 
-__all__ = ["ProgressDisplay", "class_table"]
+__all__ = ["Pace", "ProgressDisplay", "compiling", "duration"]
 
 logger = logging.getLogger("segnext.progress")
 
 _SILENCE = 10.0  # seconds after which a line says what is going on
+_WINDOW = 50  # steps over which the pace is measured
+_COMPILERS = frozenset({"g++", "c++", "clang++", "cc1plus", "as", "ld", "nvcc", "cicc", "ptxas", "cudafe++"})
+
+
+def duration(seconds: float) -> str:
+    """'0:09', '1:02:03', '3 d 04:05', or '?' for what is not known."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "?"
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days} d {h:02}:{m:02}"
+    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
+
+
+def compiling() -> str:
+    """ "compiling operators" while a compiler works for this process, else nothing."""
+    try:
+        names = {child.name() for child in psutil.Process().children(recursive=True)}
+    except psutil.Error:  # a compiler has ended meanwhile
+        return ""
+    return "compiling operators" if names & _COMPILERS else ""
+
+
+class Pace:
+    """What a step and an evaluation take, in seconds; nan before it is known."""
+
+    def __init__(self) -> None:
+        self._steps: deque[float] = deque(maxlen=_WINDOW)
+        self._last: tuple[int, float] | None = None
+        self.evaluation = math.nan
+
+    @property
+    def step(self) -> float:
+        """The median, so that a step which compiles or waits does not count."""
+        return statistics.median(self._steps) if self._steps else math.nan
+
+    def take(self, iteration: int, time: float) -> None:
+        """A step has ended."""
+        if self._last is not None and iteration > self._last[0]:
+            self._steps.append(max(0.0, time - self._last[1]) / (iteration - self._last[0]))
+        if self._last is None or iteration > self._last[0]:
+            self._last = iteration, time
+
+    def restart(self, iteration: int, time: float) -> None:
+        """Something else than steps has taken the time until now."""
+        self._last = iteration, time
+
+    def forget(self) -> None:
+        self._steps.clear()
+        self._last = None
 
 
 class ProgressDisplay:
@@ -68,7 +122,7 @@ class ProgressDisplay:
         self._evaluated: tuple[int, int] | None = None  # images done and in all, while an evaluation runs
         self._first_evaluated = (0, 0.0)  # images done when the first group was, and the time
         self._said = time.monotonic()
-        self._ended = threading.Event()
+        self._heartbeat = contextlib.ExitStack()
         self._train: dict[str, float] = {}
         self._note = ""
         self._iteration = 0
@@ -86,7 +140,7 @@ class ProgressDisplay:
         self._add_handlers()
         self._said = time.monotonic()
         if not self.live:
-            threading.Thread(target=self._break_silence, name="heartbeat", daemon=True).start()
+            self._heartbeat.enter_context(repeatedly(1.0, self._break_silence))
         else:
             self._live = Live(self, console=self.console, refresh_per_second=4, redirect_stderr=True)
             self._live.start()
@@ -114,21 +168,10 @@ class ProgressDisplay:
         """Shows what is going on between two records ("evaluating 120/500") on a terminal; an empty text clears it."""
         self._note = text
 
-    def print(self, renderable: Any) -> None:
-        """Shows a table or text above the live lines and writes it to the log file."""
-        self.console.print(renderable)
-        plain = io.StringIO()
-        Console(markup=False, emoji=False, file=plain, width=80, color_system=None).print(renderable)
-        for handler in _handlers():
-            if isinstance(handler, logging.FileHandler):
-                handler.handle(
-                    logging.makeLogRecord({"name": logger.name, "levelno": 20, "msg": "\n" + plain.getvalue()})
-                )
-
     def stop(self) -> None:
         """Leaves the last state on the screen and puts logging back as it was; may be called twice."""
         self._note = ""
-        self._ended.set()
+        self._heartbeat.close()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -203,10 +246,9 @@ class ProgressDisplay:
         return self._compiling()
 
     def _break_silence(self) -> None:
-        while not self._ended.wait(1.0):
-            if time.monotonic() - self._said > _SILENCE:
-                what = self._activity() or "training"
-                self._say("  ".join(filter(None, [f"{self._iteration}/{self._total}", what, self._time_left()])))
+        if time.monotonic() - self._said > _SILENCE:
+            what = self._activity() or "training"
+            self._say("  ".join(filter(None, [f"{self._iteration}/{self._total}", what, self._time_left()])))
 
     def _say(self, line: str, *, on_display: bool = False) -> None:
         self._said = time.monotonic()
@@ -297,34 +339,6 @@ class ProgressDisplay:
                 self._redirected.append((handler, handler.stream))
                 handler.setStream(FileProxy(self.console, handler.stream))
                 handler.addFilter(_not_on_display)
-
-
-def class_table(
-    names: Sequence[str], iou: Sequence[float], acc: Sequence[float] | None = None, *, blocks: int | None = None
-) -> Table:
-    """Per-class IoU (and accuracy) in per cent, '–' for a class that did not occur.
-
-    ``iou`` and ``acc`` are fractions. ``blocks`` classes share a line: one up to 20 classes, else two.
-    """
-    if blocks is None:
-        blocks = 1 if len(names) <= 20 else 2
-    table = Table(box=None, pad_edge=False)
-    for _ in range(blocks):
-        table.add_column("class", no_wrap=True, overflow="ellipsis", max_width=22)
-        table.add_column("IoU %", justify="right")
-        if acc is not None:
-            table.add_column("Acc %", justify="right", style="dim")
-    rows = -(-len(names) // blocks)
-    for row in range(rows):
-        cells: list[str] = []
-        for k in range(row, len(names), rows):
-            cells += [names[k].strip(), _percent(iou[k])] + ([_percent(acc[k])] if acc is not None else [])
-        table.add_row(*cells)
-    return table
-
-
-def _percent(fraction: float) -> str:
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _train_parts(metrics: Mapping[str, float]) -> list[str]:

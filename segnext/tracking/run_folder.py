@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from segnext.errors import ConfigError, TrainingError
 from segnext.files import FileLock, read_json, read_yaml, remove_unfinished, strict_json, write_atomically
 
-__all__ = ["LOCKED_FOR", "RunFolder", "State", "Status"]
+__all__ = ["LOCKED_FOR", "NOT_COMPUTED", "RunFolder", "State", "Status", "select"]
 
 State = Literal["running", "finished", "failed", "interrupted", "pruned"]
 
@@ -48,7 +48,7 @@ _COUNTS = frozenset({"iteration", "best_iteration", "params", "macs", "flops"})
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e]")  # line ends, what terminals obey, changes of direction
 
 # Settings that say how and where a run is made, not what it computes.
-_NOT_COMPUTED = frozenset({
+NOT_COMPUTED = frozenset({
     "device", "experiment", "name", "output_dir", "rank_timeout", "ranks", "resume", "run_folder", "sweep", "tracking",
     "workers",
 })  # fmt: skip
@@ -337,8 +337,18 @@ class RunFolder:
 
         A key that either of them lacks, because another release wrote the file, is passed over.
         """
-        recorded = {key: value for key, value in self.read_config().items() if key not in _NOT_COMPUTED}
+        recorded = {key: value for key, value in self.read_config().items() if key not in NOT_COMPUTED}
         return dict(_differences(recorded, settings))
+
+
+def select(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
+    """What a dotted ``key`` stands for in ``config``, or ``default`` where there is no such key."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return default
+        node = node[part]
+    return node
 
 
 def _differences(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:

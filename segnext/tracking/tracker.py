@@ -15,62 +15,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, SupportsFloat
+from typing import IO, Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnext.errors import TrainingError, found_at_work
+from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.events import Event, EventLog, read_events
 from segnext.tracking.images import ValidationImage, store_images, write_pictures
 from segnext.tracking.mirrors import Mirror, Sink
 from segnext.tracking.run_folder import RunFolder, State
 
-__all__ = ["Display", "RankLog", "Tracker", "git_revision", "validation_metrics"]
+__all__ = ["RankLog", "Tracker", "git_revision"]
 
 logger = logging.getLogger(__name__)
-
-
-class _Scores(Protocol):
-    """Part of ``segnext.evaluation.metrics.Scores``; fractions 0…1."""
-
-    @property
-    def mIoU(self) -> float: ...
-    @property
-    def mAcc(self) -> float: ...
-    @property
-    def aAcc(self) -> float: ...
-    @property
-    def IoU(self) -> NDArray[np.float64]: ...
-
-
-class Display(Protocol):
-    """What shows the run to its user; see ``console.py``."""
-
-    def start(self, history: Sequence[Event]) -> None:
-        """Opens; ``history`` as for ``Sink.start``."""
-
-    def show(self, event: Event) -> None:
-        """Shows one record."""
-
-    def step(self, iteration: int) -> None:
-        """Shows that a step has ended."""
-
-    def evaluating(self, done: int, total: int) -> None:
-        """Shows how many images of an evaluation are done."""
-
-    def note(self, text: str) -> None:
-        """Shows what is going on between two records; an empty text clears it."""
-
-    def stop(self) -> None:
-        """Closes; may be called twice."""
-
-
-def validation_metrics(scores: _Scores, class_names: Sequence[str]) -> dict[str, float]:
-    """``val/mIoU``, ``val/mAcc``, ``val/aAcc`` and ``val/IoU/<class>`` of an evaluation; nan for an absent class."""
-    metrics = {"val/mIoU": scores.mIoU, "val/mAcc": scores.mAcc, "val/aAcc": scores.aAcc}
-    per_class = zip(class_names, scores.IoU, strict=True)
-    return {k: float(v) for k, v in metrics.items()} | {f"val/IoU/{n.strip()}": float(iou) for n, iou in per_class}
 
 
 def git_revision(path: Path | None = None) -> str | None:
@@ -105,7 +64,7 @@ class Tracker:
         class_names: Sequence[str],
         palette: NDArray[np.uint8],
         sinks: Sequence[Sink] = (),
-        display: Display | None = None,
+        display: ProgressDisplay | None = None,
         first_iteration: int = 0,
         finish_timeout: float = 60.0,
         changed: Mapping[str, tuple[Any, Any]] | None = None,

@@ -200,10 +200,12 @@ class WandbSink:
     def _leave_out_what_is_refused(self) -> None:
         for name in ("PROJECT", "ENTITY", "BASE_URL", "TAGS", "RUN_ID", "NAME", "RUN_GROUP"):
             os.environ.pop(f"WANDB_{name}", None)
-        self._settings["project"] = re.sub(r"[/\\#?%:]", "-", self._settings["project"])[:128]
-        self._settings["group"] = (self._settings["group"] or "")[:128] or None
-        self._settings["tags"] = [tag[:64] for tag in self._settings["tags"] or [] if tag] or None
-        self._settings |= {"entity": None, "group": self._settings["group"] and self._settings["group"][:128]}
+        self._settings |= {
+            "project": re.sub(r"[/\\#?%:]", "-", self._settings["project"])[:128],
+            "entity": None,
+            "group": (self._settings["group"] or "")[:128] or None,
+            "tags": [tag[:64] for tag in self._settings["tags"] or [] if tag] or None,
+        }
 
     def _own(self, name: str) -> str:
         """The variable WANDB_``name`` where it can mean this run alone; empty in a job of a sweep of ours."""

@@ -14,9 +14,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from segnext.tracking.console import ProgressDisplay, class_table
+from segnext.tracking.console import Pace, ProgressDisplay, compiling, duration
 from segnext.tracking.events import Event
-from segnext.tracking.pace import Pace, compiling, duration
 
 
 def train(iteration: int, *, time: float = 0.0) -> Event:
@@ -62,10 +61,8 @@ def test_every_line_is_in_the_log_file_too(plain: Console, tmp_path: Path) -> No
     log = tmp_path / "train.log"
     with ProgressDisplay(total_iterations=400, console=plain, log_file=log) as display:
         display.show(train(100))
-        display.print(class_table(["sky"], [0.5]))
         logging.getLogger("segnext.data").warning("a broken image")
     assert "loss 1.5" in log.read_text()
-    assert "sky     50.0" in log.read_text()
     assert log.read_text().endswith("a broken image\n")
 
 
@@ -140,22 +137,6 @@ def test_a_note_is_shown_until_it_is_cleared() -> None:
     assert "evaluating 120/500" in drawn()
     display.note("")
     assert "evaluating" not in drawn()
-
-
-def test_the_class_table_shows_per_cent_and_a_dash_for_an_absent_class(plain: Console) -> None:
-    plain.print(class_table(["road", "bed "], [0.914, math.nan], [0.95, math.nan]))
-    assert [line.split() for line in text(plain).splitlines()] == [
-        ["class", "IoU", "%", "Acc", "%"],
-        ["road", "91.4", "95.0"],
-        ["bed", "–", "–"],
-    ]
-
-
-def test_150_classes_with_long_names_fit_80_columns(plain: Console) -> None:
-    plain.print(class_table(["swivel chair, office chair, desk chair"] * 150, [0.5] * 150, [0.5] * 150))
-    lines = text(plain).splitlines()
-    assert len(lines) == 76
-    assert max(map(cell_len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import logging
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from segnext.tracking.console import ProgressDisplay
 from segnext.tracking.events import Event, all_events, read_events, series
 from segnext.tracking.images import StoredImage, ValidationImage
 from segnext.tracking.run_folder import RunFolder, State
-from segnext.tracking.tracker import Tracker, git_revision, validation_metrics
+from segnext.tracking.tracker import Tracker, git_revision
 
 NAMES = ("sky", "road")
 PALETTE = np.array([[70, 130, 180], [128, 64, 128]], np.uint8)
@@ -263,14 +261,6 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
     assert status is not None
     assert status.state == "finished"
     assert "cannot draw" in caplog.text
-
-
-def test_validation_metrics_have_the_names_of_the_contract() -> None:
-    scores = SimpleNamespace(mIoU=0.5, mAcc=0.6, aAcc=0.7, IoU=np.array([0.25, np.nan]))
-    metrics = validation_metrics(scores, ["bed ", "door"])
-    assert list(metrics) == ["val/mIoU", "val/mAcc", "val/aAcc", "val/IoU/bed", "val/IoU/door"]
-    assert metrics["val/IoU/bed"] == 0.25
-    json.dumps(metrics)
 
 
 def test_the_git_revision_tells_a_changed_tree_from_a_clean_one(tmp_path: Path) -> None:
