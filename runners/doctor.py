@@ -14,7 +14,7 @@ try:
     from segnext.backend.logs import decoders_into_log
     from segnext.doctor import Finding, State, problem
     from segnext.doctor.dataset import DatasetExamination, examine_dataset
-    from segnext.doctor.examination import examine_machine
+    from segnext.doctor.machine import examine_machine
     from segnext.doctor.screen import class_table, finding_line, verdict
     from segnext.doctor.warm import warm_cache
     from segnext.files import cache_home

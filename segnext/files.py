@@ -24,8 +24,8 @@ import yaml
 from segnext.errors import ConfigError, SegNeXtError, TrainingError
 
 __all__ = [
-    "FileLock", "assure_home", "cache_home", "can_be_written", "link_atomically", "parse_json", "read_file",
-    "read_json", "read_yaml", "remove_unfinished", "runner_command", "strict_json", "write_atomically",
+    "FileLock", "assure_home", "cache_home", "can_be_written", "link_atomically", "package_environment", "parse_json",
+    "read_file", "read_json", "read_yaml", "remove_unfinished", "runner_command", "strict_json", "write_atomically",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,12 @@ _LARGEST_YAML = 128 << 10  # bytes; PyYAML takes a second for it
 def runner_command(verb: str) -> list[str]:
     """What starts ``runners.VERB`` in a process of its own, also in a folder with another package `runners`."""
     return [sys.executable, str(Path(__file__).parents[1] / "runners"), verb]
+
+
+def package_environment() -> dict[str, str]:
+    """This process's environment for a child that imports this package, whatever its folder and its interpreter."""
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def cache_home() -> Path:

@@ -1,7 +1,7 @@
 """Jittor 1.3.11.0, brought up: the one room that knows what it needs before, during and after its import.
 
 ``startup`` starts it on a ``device``; ``compile_cache`` and ``compiler`` see to it that little is compiled, and once;
-``logs`` takes what it prints; ``packages`` are those it stands on; ``world`` and ``gpus`` are about several ranks.
+``logs`` takes what it prints; ``packages`` are those it stands on; ``world`` is about several ranks.
 Nothing happens on import: ``jt`` brings Jittor up at the first use.
 """
 

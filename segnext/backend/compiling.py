@@ -21,7 +21,7 @@ from segnext.backend.world import leave_mpi
 from segnext.errors import BackendError
 from segnext.files import FileLock
 
-__all__ = ["compile_core", "compiled_operators", "count_operators", "failed_operator"]
+__all__ = ["compile_core", "count_operators", "failed_operator"]
 
 T = TypeVar("T")
 
@@ -45,11 +45,6 @@ def count_operators(folder: Path, *, screen: int | None) -> None:
     if screen is not None:
         os.environ["SEGNEXT_SCREEN"] = f"/proc/{os.getpid()}/fd/{screen}"
         os.environ["SEGNEXT_LOG"] = f"/proc/{os.getpid()}/fd/2"
-
-
-def compiled_operators() -> int:
-    """How many operators this process has had to compile so far."""
-    return _counter.stat().st_size if _counter is not None and _counter.exists() else 0
 
 
 def compile_core(stamp: Path, announce: Callable[[str], None] | None, device: str) -> None:

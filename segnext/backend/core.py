@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext.backend.compile_cache import CompileCache
+from segnext.backend.world import available_cores
 
 __all__ = ["compile_processes", "gather_core"]
 
@@ -109,8 +110,7 @@ class _Unit:
 
 def compile_processes() -> int:
     """As many compilers as cores, and as have 1 GiB of memory each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _GIB, 16))
+    return max(1, min(available_cores(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _GIB, 16))
 
 
 Report = Callable[[str], object]

@@ -1,4 +1,4 @@
-"""Which rank this process is, read from what its launcher has put into the environment; nothing is started here."""
+"""This process among the others: its rank, as its launcher tells the environment, and the cores that it may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from segnext.errors import BackendError
 
-__all__ = ["World", "current_world", "enter_mpi", "find_program", "leave_mpi", "read_world"]
+__all__ = ["World", "available_cores", "current_world", "enter_mpi", "find_program", "leave_mpi", "read_world"]
 
 _LAUNCHER = ("OMPI_", "PMIX_", "PRTE_")  # what mpirun tells its ranks
 
@@ -69,6 +69,11 @@ def read_world(environment: Mapping[str, str]) -> World:
             "`pip install 'segnext-jittor[mpi]'` brings its mpirun"
         )
     return World()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_program(name: str) -> str:

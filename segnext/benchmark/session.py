@@ -12,8 +12,7 @@ from segnext import backend, complexity
 from segnext.backend.world import World
 from segnext.benchmark.evaluation import Evaluation, as_files, evaluation_macs
 from segnext.benchmark.measuring import Timing, forget_peak, peak_bytes, take_turns
-from segnext.benchmark.profiling import OperatorKind, profile_operators
-from segnext.benchmark.results import Row
+from segnext.benchmark.profiling import Machine, OperatorKind, profile_operators
 from segnext.benchmark.torch_process import TorchTwin
 from segnext.benchmark.workloads import Inference, Logits, Pipeline, TrainingStep, random_batch, seconds_to_first_step
 from segnext.data.augmentation import MEAN, STD
@@ -26,12 +25,51 @@ from segnext.models.segnext import create_model
 from segnext.models.settings import ModelSettings
 from segnext.training.optimizer import AdamW, parameter_groups
 
-__all__ = ["InStep", "Scaling", "Session", "contestants", "scaling"]
+__all__ = ["InStep", "Row", "Scaling", "Session", "contestants", "scaling"]
 
 _LR = 6e-5
 _OURS = "Jittor"
 
 Rivals = Callable[[Any], Mapping[str, Callable[[], float]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One workload of one contestant.
+
+    Attributes:
+        what: train, inference, logits, evaluate, data, start or cold_start.
+        runs_on: Jittor, or PyTorch and its setting.
+        peak_bytes: largest memory of the process (CPU) or the device (CUDA); None where not measured.
+        macs: multiply-accumulates of one call; None where there are none.
+        bytes: read and written by all operators of one call; None where not known.
+        ratio: our speed over this one's, 1 for ourselves.
+    """
+
+    what: str
+    runs_on: str
+    timing: Timing
+    peak_bytes: int | None = None
+    macs: int | None = None
+    bytes: float | None = None
+    ratio: float | None = None
+
+    def fractions(self, machine: Machine) -> tuple[float | None, float | None]:
+        """(of the matrix-product rate, of the memory bandwidth) that the machine was measured to have."""
+        macs = None if self.macs is None else self.macs / self.timing.median / machine.macs_per_second
+        moved = None if self.bytes is None else self.bytes / self.timing.median / machine.bytes_per_second
+        return macs, moved
+
+    def record(self, machine: Machine) -> dict[str, Any]:
+        """Everything for benchmark.json."""
+        macs, moved = self.fractions(machine)
+        return asdict(self) | {
+            "median_seconds": self.timing.median,
+            "images_per_second": self.timing.images_per_second,
+            "spread": self.timing.spread,
+            "fraction_of_macs_rate": macs,
+            "fraction_of_bandwidth": moved,
+        }
 
 
 @dataclass

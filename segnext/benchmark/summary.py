@@ -1,20 +1,22 @@
-"""What a benchmark leaves: a record for benchmark.json, and the same for people."""
+"""What a benchmark leaves: a record for benchmark.json, and the same for people, in tables of at most 80 columns."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from segnext import backend
-from segnext.benchmark.profiling import Machine
-from segnext.benchmark.results import operators_table, results_table
-from segnext.benchmark.session import Session
+from segnext.benchmark.profiling import Machine, OperatorKind
+from segnext.benchmark.session import Row, Session
 
-__all__ = ["print_summary", "record"]
+__all__ = ["operators_table", "print_summary", "record", "results_table"]
 
 _ON_CROPS = ("train", "inference", "logits", "data", "start", "cold_start")
 _NOTE = (
@@ -63,3 +65,45 @@ def print_summary(session: Session, machine: Machine, console: Console) -> None:
         console.print(operators_table(what, kinds, machine))
     console.print(_NOTE.format(machine.macs_per_second / 1e9, machine.bytes_per_second / 1e9))
     console.print(f"load of the machine (running processes): {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+
+
+def results_table(rows: Sequence[Row], machine: Machine) -> Table:
+    """One line a row; ``ours ×`` is how many times as fast as that row we are."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("what", no_wrap=True)
+    table.add_column("on", no_wrap=True)
+    for title in ("ms", "img/s", "±", "GiB", "MACs", "bytes", "ours ×"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        macs, moved = row.fractions(machine)
+        timed_images = row.timing.images > 0
+        table.add_row(
+            row.what,
+            row.runs_on,
+            f"{1e3 * row.timing.median:.0f}",
+            f"{row.timing.images_per_second:.3g}" if timed_images else "",
+            _percent(row.timing.spread),
+            "" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f}",
+            _percent(macs),
+            _percent(moved),
+            "" if row.ratio is None else f"{row.ratio:.2f}",
+        )
+    return table
+
+
+def operators_table(what: str, kinds: Sequence[OperatorKind], machine: Machine) -> Table:
+    """Where the time of one call goes, and how close each kind of operator comes to the memory bandwidth."""
+    total = sum(kind.seconds for kind in kinds)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column(f"operators of {what}", no_wrap=True)
+    for title in ("calls", "ms", "time", "bandwidth"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for kind in kinds:
+        bandwidth = kind.bytes / kind.seconds / machine.bytes_per_second
+        share = kind.seconds / total
+        table.add_row(kind.name, str(kind.calls), f"{1e3 * kind.seconds:.1f}", _percent(share), _percent(bandwidth))
+    return table
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.0f} %"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from segnext.errors import BackendError, ConfigError
+from segnext.files import package_environment
 
-__all__ = ["TorchTwin", "default_settings", "package_environment", "torch_interpreter"]
+__all__ = ["TorchTwin", "default_settings", "torch_interpreter"]
 
 
 def default_settings(device: str) -> list[str]:
@@ -98,10 +99,3 @@ def torch_interpreter() -> str:
             "interpreter of another environment that has it"
         )
     return sys.executable
-
-
-def package_environment() -> dict[str, str]:
-    """Environment variables for it: this package can be imported, whatever the folder."""
-    root = Path(__file__).resolve().parents[2]
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

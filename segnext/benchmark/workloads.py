@@ -15,9 +15,9 @@ import numpy as np
 
 from segnext import backend
 from segnext.backend import jt
-from segnext.benchmark.torch_process import package_environment
 from segnext.errors import BackendError
 from segnext.evaluation.arrays import JittorArrays
+from segnext.files import package_environment
 from segnext.kernels.labels import View, labels
 from segnext.kernels.resize import resize
 from segnext.models.segnext import create_model

@@ -1,4 +1,4 @@
-"""Compiler, processor, memory, GPU and CUDA of this machine."""
+"""All checks of this machine, in the order in which they are shown; here are those of its compiler, memory and GPU."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from segnext import backend
-from segnext.backend.compile_cache import jittor_home
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.cuda.pieces import EXTRA, survey
 from segnext.backend.cuda.toolkit import read_toolkit
-from segnext.backend.gpus import find_nccl
-from segnext.backend.world import find_program
+from segnext.backend.device import find_nccl
+from segnext.backend.world import available_cores, find_program
 from segnext.distributed.mpirun import mpirun_command, ranks_environment
-from segnext.doctor import Finding, ok, problem, warning
+from segnext.doctor import Finding, State, guarded, ok, problem, warning
+from segnext.doctor.packages import check_jittor, check_numpy, check_python, check_requirements, check_wandb
+from segnext.doctor.trial import TrialResult, check_cache, check_onednn, check_trial, run_trial
 from segnext.errors import BackendError
+from segnext.files import cache_home
 from segnext.lazy import LazyModule
 
 __all__ = [
@@ -34,8 +37,7 @@ __all__ = [
     "check_memory",
     "check_mpi",
     "check_processor",
-    "compiled_code",
-    "size",
+    "examine_machine",
 ]
 
 psutil: Any = LazyModule("psutil")  # a check may fail and this module may not
@@ -50,6 +52,57 @@ int threads() { return omp_get_max_threads(); }
 """
 
 _CUDNN_FOLDERS = ("/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu")
+
+
+Check = tuple[str, Callable[[], Finding]]
+
+
+def examine_machine(
+    *,
+    device: str = "auto",
+    output_dir: str | Path = "outputs",
+    trial: bool = True,
+    announce: Callable[[str], None] | None = None,
+) -> Iterator[Finding]:
+    """Yields one finding after the other, as soon as it is there; never raises.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``, as for ``backend.start``.
+        output_dir: where runs will leave their folders.
+        trial: let Jittor compile and run something; after a problem before it, that is left out.
+        announce: called with one line before something that takes minutes.
+    """
+    needed: tuple[Check, ...] = (
+        ("Python", check_python),
+        ("Packages", check_requirements),
+        ("NumPy", check_numpy),
+        ("Jittor", check_jittor),
+        ("Compiler", check_compiler),
+    )
+    others: tuple[Check, ...] = (
+        ("CPU", check_processor),
+        ("Memory", check_memory),
+        ("GPU", lambda: check_gpu(device)),
+        ("CUDA", check_cuda),
+        ("MPI", check_mpi),
+        ("W&B", check_wandb),
+        ("Outputs", lambda: check_folder("Outputs", output_dir)),
+        ("Caches", lambda: check_folder("Caches", cache_home())),
+    )
+    can_try = True
+    for topic, check in needed:
+        yield (finding := guarded(topic, check))
+        can_try = can_try and finding.state is not State.problem
+    for topic, check in others:
+        yield guarded(topic, check)
+    result: TrialResult | None = None
+    if trial and can_try:
+        result = run_trial(device, announce=announce)
+        yield check_trial(result)
+    elif trial:
+        yield ok("Trial", "left out because of the problems above")
+    yield guarded("oneDNN", lambda: check_onednn(result))
+    yield guarded("Cache", lambda: check_cache(result))
 
 
 def check_compiler() -> Finding:
@@ -81,7 +134,7 @@ def check_compiler() -> Finding:
 
 
 def check_processor() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     load = os.getloadavg()[0]
     text = f"{_processor_name()}, {cores} core{'s' * (cores > 1)}"
     if load > cores + 1:
@@ -209,23 +262,6 @@ def check_folder(topic: str, folder: str | Path) -> Finding:
     if free < _LOW:
         return warning(topic, text, "free some space: a run of a large model takes about 1 GB")
     return ok(topic, text)
-
-
-def compiled_code() -> Path:
-    """The folder in which Jittor keeps what it compiles."""
-    return jittor_home().resolve() / ".cache" / "jittor"
-
-
-def size(folder: Path) -> int:
-    """Bytes of all files below ``folder``; those that vanish meanwhile are left out."""
-    total = 0
-    for path, _, files in os.walk(folder):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_size
-            except OSError:
-                continue
-    return total
 
 
 _CURE = "pip install 'segnext-jittor[mpi]'"

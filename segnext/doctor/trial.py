@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from segnext import backend
+from segnext.backend.compile_cache import jittor_home
 from segnext.doctor import Finding, ok, problem, warning
-from segnext.doctor.machine import compiled_code, size
 from segnext.errors import SegNeXtError
-from segnext.files import cache_home
+from segnext.files import cache_home, package_environment
 
-__all__ = ["TrialResult", "check_cache", "check_onednn", "check_trial", "child", "run_trial"]
+__all__ = ["TrialResult", "check_cache", "check_onednn", "check_trial", "child", "run_trial", "size"]
 
 _COMMAND = "import sys; from segnext.doctor.trial import child; child(sys.argv[1])"
 _ONEDNN = "onednn-devel-cpu-gomp"
@@ -69,15 +69,13 @@ def run_trial(
     began = time.monotonic()
     record: dict[str, Any] = {}
     cold = False
-    source = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, "-c", _COMMAND, device],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=package_environment(),
     )
     with process, _killed_after(timeout, process):
         for line in process.stdout or ():
@@ -132,13 +130,30 @@ def check_onednn(result: TrialResult | None) -> Finding:
 def check_cache(result: TrialResult | None) -> Finding:
     """Where the compile cache is, its size, and whether the first start of a run will be quick."""
     home = next((path for path in Path(result.cache).parents if path.name == "jittor"), None) if result else None
-    home = home or compiled_code()
+    home = home or _compiled_code()
     text = f"{home}, {size(home) / 1e9:.1f} GB"
     if result is None:
         return ok("Cache", text)
     if result.error:
         return ok("Cache", f"{text}, {'cold' if result.cold else 'state unknown'}")
     return ok("Cache", f"{text}, {'was cold, is warm now' if result.cold else 'warm'}")
+
+
+def _compiled_code() -> Path:
+    """The folder in which Jittor keeps what it compiles."""
+    return jittor_home().resolve() / ".cache" / "jittor"
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files below ``folder``; those that vanish meanwhile are left out."""
+    total = 0
+    for path, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except OSError:
+                continue
+    return total
 
 
 def child(device: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segnext import backend
+from segnext.backend.world import available_cores
 from segnext.distributed.mpirun import PIN
 from segnext.errors import ConfigError
 from segnext.files import FileLock, cache_home
@@ -90,8 +91,3 @@ def visible_gpus() -> Sequence[str]:
     count = ctypes.c_int(0)
     ctypes.CDLL("libcuda.so.1").cuDeviceGetCount(ctypes.byref(count))
     return [str(i) for i in range(count.value)]
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from segnext.benchmark.measuring import Timing
 from segnext.benchmark.profiling import Machine, OperatorKind, kind_of
-from segnext.benchmark.results import Row, operators_table, results_table
+from segnext.benchmark.session import Row
+from segnext.benchmark.summary import operators_table, results_table
 from segnext.files import strict_json
 
 MACHINE = Machine(bytes_per_second=10e9, macs_per_second=40e9)

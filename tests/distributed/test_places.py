@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segnext.backend import gpus
-from segnext.backend.gpus import assign_gpu, present_gpus
+from segnext.backend.device import assign_gpu, present_gpus
 from segnext.backend.world import World
 from segnext.distributed.mpirun import share
 from segnext.errors import BackendError

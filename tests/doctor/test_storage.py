@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from segnext.doctor import State
-from segnext.doctor.machine import check_folder, size
+from segnext.doctor.machine import check_folder
+from segnext.doctor.trial import size
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from segnext import backend
-from segnext.benchmark.torch_process import package_environment, torch_interpreter
+from segnext.benchmark.torch_process import torch_interpreter
 from segnext.errors import ConfigError
+from segnext.files import package_environment
 from segnext.models.segnext import create_model
 from segnext.models.variants import VARIANTS
 from tests.models.drawn import drawn_bases, drawn_images, drawn_labels, golden, prepare
