@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,7 +92,7 @@ def runner(
             errors: list[SegNeXtError] = []
 
             def job(composed: DictConfig) -> None:
-                try:
+                with _gathered(errors):  # kept from Hydra, which would announce them with a traceback
                     _refuse_hydra_places(isolated)
                     overrides: Sequence[str] = HydraConfig.get().overrides.task
                     if from_checkpoint or from_run:
@@ -104,30 +104,18 @@ def runner(
                     if HydraConfig.get().mode is RunMode.MULTIRUN and getattr(config, "run_folder", None):
                         raise ConfigError("run_folder is the folder of one run: with -m leave it out")
                     ranks = _ranks_to_start(name, config)
-                    codes.append(
-                        (launch([sys.executable, *sys.orig_argv[1:]], ranks) if ranks else function(config)) or 0
-                    )
-                except SegNeXtError as error:  # kept from Hydra, which would announce it with a traceback
-                    errors.append(error)
-                except KeyboardInterrupt:
-                    errors.append(_Stopped("stopped by SIGINT"))
-                except Exception as error:
-                    errors.append(SegNeXtError(_in_one_line(error)))
+                    code = launch([sys.executable, *sys.orig_argv[1:]], ranks) if ranks else function(config)
+                    codes.append(code or 0)
 
-            try:
-                if current_world().size > 1:
-                    prepare_screen(current_world(), os.environ)
-                if isolated:
-                    launcher.register(name, _check_job)
-                hydra.main(version_base="1.3", config_path=str(_CONF), config_name=name)(job)()
-            except (HydraException, OmegaConfBaseException) as error:
-                errors.append(ConfigError(explain(error, schema, sys.argv[1:])))
-            except SegNeXtError as error:
-                errors.append(error)
-            except KeyboardInterrupt:
-                errors.append(_Stopped("stopped by SIGINT"))
-            except Exception as error:
-                errors.append(SegNeXtError(_in_one_line(error)))
+            with _gathered(errors):
+                try:
+                    if current_world().size > 1:
+                        prepare_screen(current_world(), os.environ)
+                    if isolated:
+                        launcher.register(name, _check_job)
+                    hydra.main(version_base="1.3", config_path=str(_CONF), config_name=name)(job)()
+                except (HydraException, OmegaConfBaseException) as error:
+                    raise ConfigError(explain(error, schema, sys.argv[1:])) from error
             if finish is not None:
                 finish()
             _leave(errors, max([*codes, *(error.exit_code for error in errors)], default=0))
@@ -135,6 +123,19 @@ def runner(
         return main
 
     return decorate
+
+
+@contextlib.contextmanager
+def _gathered(errors: list[SegNeXtError]) -> Iterator[None]:
+    """Ends the block on an error and adds it to ``errors``, in one line for its user."""
+    try:
+        yield
+    except SegNeXtError as error:
+        errors.append(error)
+    except KeyboardInterrupt:
+        errors.append(_Stopped("stopped by SIGINT"))
+    except Exception as error:
+        errors.append(SegNeXtError(_in_one_line(error)))
 
 
 def _check_job(composed: DictConfig) -> dict[str, Any]:

@@ -111,10 +111,11 @@ def seed_everything(seed: int) -> None:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Lets dense float32 convolutions on a GPU round their factors to TF32, or not; other products never are.
+    """Lets dense float32 convolutions on a GPU round their factors to TF32, or not; other products are never rounded.
 
-    Jittor's flag, 0 or else, decides in its cuDNN calls (together with our cudnn.h) whether tensor cores may be used.
-    Its cuBLAS calls take 1 as TF32, too, and 2 and 3 as less; -1 is nothing to them. The NMF is to stay in float32.
+    Jittor has one flag for both: any value but 0 allows tensor cores in cuDNN's convolutions (together with our
+    cudnn.h), while cuBLAS's matrix products round for the values 1, 2 and 3 alone. So -1 rounds the convolutions and
+    leaves the products of the NMF in float32.
     """
     start().flags.use_tensorcore = -1 if allowed else 0
 

@@ -96,15 +96,15 @@ def main() -> None:
         start_new_session=True,  # Ctrl-C in the terminal is for the sweep alone
         preexec_fn=lambda: _before_the_job_starts(supervisor),
     )
-    leash = sys.stdin.fileno()
+    sweep = sys.stdin.fileno()
     deadline: float | None = None
-    watched = [wake_read, leash]
+    watched = [wake_read, sweep]
     while job.poll() is None:
         ready, _, _ = select.select(watched, [], [], None if deadline is None else max(0, deadline - time.monotonic()))
         with contextlib.suppress(BlockingIOError):
             os.read(wake_read, 4096)
-        if leash in ready and not os.read(leash, 4096):
-            watched.remove(leash)
+        if sweep in ready and not os.read(sweep, 4096):
+            watched.remove(sweep)
             stop_asked = True
         if stop_asked and deadline is None:
             deadline = time.monotonic() + grace

@@ -38,7 +38,11 @@ class JobProcess:
 
     def poll(self) -> int | None:
         """Exit code, or minus the signal, of the process; None while it runs."""
-        return _poll(self._process)
+        code = self._process.poll()
+        if code is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        return code
 
     def stop(self, reason: str, *, pruned: bool = False) -> None:
         """Asks the job to save and end; within a few seconds it is made to."""
@@ -142,11 +146,3 @@ def run_under_supervision(
         pass_fds=[lock.fd for lock in held],
         start_new_session=True,  # Ctrl-C in the terminal is for the sweep alone
     )
-
-
-def _poll(process: subprocess.Popen[bytes]) -> int | None:
-    code = process.poll()
-    if code is not None and process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-    return code

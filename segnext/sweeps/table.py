@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -77,8 +78,8 @@ class SweepDisplay:
 
     def _table(self) -> Table:
         records = list(self._records.values())
-        counts = [f"{sum(r.state == state for r in records)} {state}" for state in _present_states(records)]
-        table = _empty_table("  ".join(counts), progress=True)
+        counts = Counter(record.state for record in records)
+        table = _empty_table("  ".join(f"{counts[state]} {state}" for state in sorted(counts)), progress=True)
         room = max(5, self._console.height - 8)
         # What runs and what went wrong matter most when not all fit.
         urgency = ["running", "failed", "interrupted", "pending", "finished", "pruned"]
@@ -110,10 +111,6 @@ def _empty_table(caption: str | None, *, progress: bool) -> Table:
     table.add_column("best\nmIoU %", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     return table
-
-
-def _present_states(records: Iterable[Record]) -> list[str]:
-    return sorted({record.state for record in records})
 
 
 def _state(record: Record) -> Text:

@@ -125,7 +125,7 @@ class RunSupervisor:
         self._process.wait()
 
 
-def _guard(folder: Path, pids: dict[int, int], pipe: int) -> None:
+def _supervise(folder: Path, pids: dict[int, int], pipe: int) -> None:
     """Waits for the end of rank 0 and completes the run's status."""
     watched = {_pidfd(pid): rank for rank, pid in pids.items()}
     first_dead: int | None = None
@@ -183,4 +183,4 @@ def _pidfd(pid: int) -> int:
 
 if __name__ == "__main__":
     names = dict(text.split(":") for text in sys.argv[2:])
-    _guard(Path(sys.argv[1]), {int(rank): int(pid) for rank, pid in names.items()}, sys.stdin.fileno())
+    _supervise(Path(sys.argv[1]), {int(rank): int(pid) for rank, pid in names.items()}, sys.stdin.fileno())
