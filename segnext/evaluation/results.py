@@ -141,10 +141,8 @@ def _class_table(names: Sequence[str], scores: Scores) -> Table:
     for row in range(rows):
         cells: list[str] = []
         for k in range(row, len(names), rows):
-            cells += [
-                names[k].strip(),
-                *("–" if math.isnan(x) else f"{100 * x:.1f}" for x in (scores.IoU[k], scores.Acc[k])),
-            ]
+            figures = ("–" if math.isnan(score) else f"{100 * score:.1f}" for score in (scores.IoU[k], scores.Acc[k]))
+            cells += [names[k].strip(), *figures]
         table.add_row(*cells)
     return table
 

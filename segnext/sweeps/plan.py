@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segnext.files import strict_json
 from segnext.models.complexity import complexity
 from segnext.sweeps.job import Job, read_record
 from segnext.tracking.events import read_events, series
@@ -121,7 +120,8 @@ def print_plan(jobs: Sequence[Job], *, output_dir: Path, console: Console) -> No
 
 def _kind(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Texts that two jobs have in common if they do the same work."""
-    return tuple(strict_json(settings[key]) for key in _WORK)
+    values = (settings[key] for key in _WORK)
+    return tuple(str(list(value) if isinstance(value, list | tuple) else value) for value in values)
 
 
 def _duration(seconds: float | None) -> str:
