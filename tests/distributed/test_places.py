@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.backend import gpus
+from segnext.backend import device
 from segnext.backend.device import assign_gpu, present_gpus
 from segnext.backend.world import World
 from segnext.distributed.mpirun import share
@@ -31,12 +31,12 @@ def test_ranks_of_another_machine_do_not_count() -> None:
 def nccl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     library = tmp_path / "libnccl.so.2"
     library.touch()
-    monkeypatch.setattr(gpus, "find_nccl", lambda: (tmp_path / "include", library))
+    monkeypatch.setattr(device, "find_nccl", lambda: (tmp_path / "include", library))
     return library
 
 
 def test_without_nccl_a_rank_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(gpus, "find_nccl", lambda: None)
+    monkeypatch.setattr(device, "find_nccl", lambda: None)
     environment: dict[str, str] = {}
     assert assign_gpu(World(5, 8, 1, 4), ["0", "3", "4", "5"], links=tmp_path, environment=environment) == "3"
     assert environment == {"use_nccl": "0", "CUDA_VISIBLE_DEVICES": "3"}
