@@ -121,13 +121,14 @@ def evaluate(
     if not len(chosen):
         raise DataError("there are no images to evaluate: check the split and the indices")
     settings = settings or InferenceSettings()
-    predictor = SegmentationPredictor(model, settings, seed=seed, repeat=repeat)
     confusion = ConfusionMatrix(classes)
     contours = BoundaryIoU(classes) if boundary else None
     names: list[str] = []
     counts: list[Counts] = []
     started, untimed = time.perf_counter(), 0
     with evaluation_mode(model), EvaluationLoader(dataset, indices=chosen, workers=workers) as loader:
+        # Made in here: what it folds would stay frozen, if evaluation mode had not noted before what is trained.
+        predictor = SegmentationPredictor(model, settings, seed=seed, repeat=repeat)
         shape: tuple[int, ...] = ()
         for group in _same_size(loader, settings.window_batch):
             if group[0][1].image.shape != shape:

@@ -79,9 +79,9 @@ def write_extremes(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(place, error) from error
-    predictor = SegmentationPredictor(model, settings, seed=seed)
     kept: list[dict[str, Any]] = []
     with evaluation_mode(model):
+        predictor = SegmentationPredictor(model, settings, seed=seed)
         for best, index, miou in _chosen(result.per_image.mIoU(), count):
             name, sample = dataset.name(index), dataset.read(index)
             labels, confidence = predictor.predict_with_confidence(sample.image, name)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from segnext.backend import jt
+from segnext.data.classes import SHAPES
+from segnext.data.settings import InferenceSettings
+from segnext.data.shapes import ShapesDataset
+from segnext.evaluation.evaluator import evaluate
+from segnext.evaluation.extremes import write_extremes
 from segnext.models.folding import folded
 from segnext.models.layers import BatchNorm
 from segnext.models.segnext import SegNeXt, create_model
@@ -58,3 +64,13 @@ def test_a_folded_model_has_no_batch_norms_and_no_layer_scales(trained: SegNeXt)
 def test_a_model_with_narrow_convolutions_stays_as_it_is() -> None:
     model = create_model("tiny", num_classes=5, precision="bf16")
     assert folded(model) is model
+
+
+def test_an_evaluation_leaves_what_is_trained_as_it_was(tmp_path: Path) -> None:
+    model = create_model("tiny", num_classes=len(SHAPES))
+    model.train()
+    trained = [name for name, var in model.named_parameters() if not var.is_stop_grad()]
+    dataset = ShapesDataset("val", 1, (32, 32))
+    result = evaluate(model, dataset)
+    write_extremes(tmp_path, model, dataset, result, settings=InferenceSettings(), count=1, seed=0)
+    assert [name for name, var in model.named_parameters() if not var.is_stop_grad()] == trained
