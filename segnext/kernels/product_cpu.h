@@ -124,6 +124,14 @@ void pack(const float* data, const Axis& lines, const Axis& inner, const ptrdiff
     }
 }
 
+// The panels of `width` columns that lie side by side in memory: row by row, since rows are often whole planes apart, each
+// in a page of its own and all in the same few places of the caches.
+inline void pack_rows(const float* data, const ptrdiff_t* offsets, int depth, int width, float* panels) {
+    for (int d = 0; d < depth; d++)
+        for (int v = 0; v < width; v += COLUMNS)
+            std::memcpy(panels + (ptrdiff_t)v * depth + d * COLUMNS, data + offsets[d] + v, COLUMNS * sizeof(float));
+}
+
 inline void sum_tile(const float* strip, const float* panel, int depth, Lanes (&sum)[ROWS][2]) {
     for (int d = 0; d < depth; d++) {
         const Lanes left = *(const Lanes*)(panel + d * COLUMNS), right = *(const Lanes*)(panel + d * COLUMNS + LANES);
@@ -183,9 +191,12 @@ inline void multiply(int rows, int inner, int columns, const Matrix& a, const Ma
                 const int share = job % shares, first = job / shares * group * COLUMNS;
                 const int width = std::min(group * COLUMNS, columns - first);
                 for (int v = 0; v < width; v++) along_c[v] = c.columns.at(first + v);
-                for (int v = 0; v < width; v += COLUMNS)
-                    pack<COLUMNS>(b.data, b.columns, b.rows, along_b, first + v, std::min(COLUMNS, width - v), start,
-                                  depth, &panel[v * depth]);
+                if (b.columns.step == 1 && b.columns.run(first) >= width && width % COLUMNS == 0)
+                    pack_rows(b.data + b.columns.at(first), along_b, depth, width, panel.get());
+                else
+                    for (int v = 0; v < width; v += COLUMNS)
+                        pack<COLUMNS>(b.data, b.columns, b.rows, along_b, first + v, std::min(COLUMNS, width - v), start,
+                                      depth, &panel[v * depth]);
                 for (int s = strips * share / shares; s < strips * (share + 1) / shares; s++) {
                     const float* strip = &packed[(size_t)s * ROWS * depth];
                     const int height = std::min(ROWS, rows - s * ROWS);
