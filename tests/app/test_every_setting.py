@@ -93,7 +93,7 @@ def network(settings: ModelSettings, *, num_classes: int, **others: Any) -> Fake
     with pytest.MonkeyPatch.context() as patches:
         for part in ("MSCAN", "LightHamHead"):
             patches.setattr(f"segnext.models.segnext.{part}", MagicMock())
-        SegNeXt.__init__(SimpleNamespace(), settings, num_classes=num_classes)  # type: ignore[arg-type]
+        SegNeXt.__init__(SimpleNamespace(modules=list), settings, num_classes=num_classes)  # type: ignore[arg-type]
     model = FakeModel(num_classes)
     model.parameters_to_train = lambda: dict.fromkeys(("backbone.x", "decode_head.x"))  # type: ignore[attr-defined]
     return model
