@@ -37,7 +37,8 @@ class Segmenter:
     >>> segmenter.classes.names[labels[0, 0]]
 
     Attributes:
-        model: in evaluation mode.
+        model: in evaluation mode. Predictions use its weights as they were when the segmenter was made: for others,
+            make another one.
         classes: names and colours of the labels.
         predictor: how images are shown to the model.
     """

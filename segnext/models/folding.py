@@ -32,7 +32,7 @@ Channels = NDArray[np.float64]
 
 
 def folded(model: SegNeXt) -> SegNeXt:
-    """A copy of ``model`` for inference without batch norms and layer scales.
+    """A copy of ``model``, which is in evaluation mode, without batch norms and layer scales.
 
     Its changed convolutions keep the weights of this moment; everything else, such as the decode head, is ``model``'s
     own. Train and save ``model``, not the copy. With convolutions in bf16 or fp16, where more than the last digits
@@ -45,7 +45,7 @@ def folded(model: SegNeXt) -> SegNeXt:
         embed, blocks = f"patch_embed{stage}", f"block{stage}"
         setattr(backbone, embed, _without_norms(getattr(backbone, embed)))
         setattr(backbone, blocks, jt.nn.ModuleList([FoldedBlock(block) for block in getattr(backbone, blocks)]))
-    backbone.eval()
+    backbone.is_train = False  # eval() would freeze the parameters that both share
     result.backbone = backbone
     return result
 

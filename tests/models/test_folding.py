@@ -55,6 +55,12 @@ def test_folding_leaves_the_model_and_its_checkpoint_as_they_are(trained: SegNeX
         np.testing.assert_array_equal(var.numpy(), before[name])
 
 
+def test_folding_freezes_no_parameter() -> None:
+    model = create_model("tiny", num_classes=5)
+    folded(model)
+    assert not [name for name, var in model.parameters_to_train().items() if var.is_stop_grad()]
+
+
 def test_a_folded_model_has_no_batch_norms_and_no_layer_scales(trained: SegNeXt) -> None:
     copy = folded(trained)
     assert not any(isinstance(module, BatchNorm) for module in copy.modules())
