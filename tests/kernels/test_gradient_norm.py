@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segnext import backend
-from segnext.kernels.gradient_norm import gradient_norm, gradient_norm_reference
+from segnext.kernels.gradient_norm import TOGETHER, gradient_norm, gradient_norm_reference
 
 jt = backend.start()
 
@@ -22,3 +22,8 @@ def test_the_norm_of_arrays_of_any_shape_is_that_of_all_elements_together() -> N
 def test_it_repeats_bit_for_bit() -> None:
     gradients = [jt.array(np.random.default_rng(0).standard_normal(1_000_000).astype(np.float32))]
     assert len({gradient_norm(gradients).item() for _ in range(5)}) == 1
+
+
+def test_more_arrays_than_an_operator_takes_are_all_counted() -> None:
+    gradients = [jt.ones(3) for _ in range(TOGETHER + 1)]
+    np.testing.assert_allclose(gradient_norm(gradients).numpy(), [np.sqrt(3 * (TOGETHER + 1))], rtol=1e-6)
