@@ -102,17 +102,23 @@ def _temporary_home() -> Path:
     return folder
 
 
-def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtError] = TrainingError) -> None:
+def write_atomically(
+    path: Path, content: str | bytes, *, error: type[SegNeXtError] = TrainingError, mode: int = 0o666
+) -> None:
     """Writes ``content`` to a temporary name and renames it, so that a reader sees the old or the new file, whole.
 
     A file name that is no UTF-8 is written with escapes, which JSON readers turn back into that name.
+
+    Args:
+        mode: permissions of the file, before the umask: 0o777 for a program.
 
     Raises:
         SegNeXtError: of the kind ``error``: the disk is full or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+        data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+        _write_and_rename(path, data, mode)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the rename itself
@@ -122,7 +128,7 @@ def write_atomically(path: Path, content: str | bytes, *, error: type[SegNeXtErr
         raise error(f"cannot write {path} ({problem.strerror}): free disk space or choose another folder") from problem
 
 
-def _write_and_rename(path: Path, content: bytes) -> None:
+def _write_and_rename(path: Path, content: bytes, mode: int) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -131,7 +137,7 @@ def _write_and_rename(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner reads
+        os.chmod(temporary, mode & ~mask)  # mkstemp makes files that only their owner reads
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

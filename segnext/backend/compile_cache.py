@@ -23,7 +23,7 @@ from segnext.backend.compiler import Compiler
 from segnext.backend.cuda.driver import read_card
 from segnext.backend.packages import JITTOR_VERSION
 from segnext.errors import BackendError
-from segnext.files import cache_home, can_be_written, link_atomically
+from segnext.files import cache_home, can_be_written, link_atomically, write_atomically
 
 __all__ = ["CompileCache", "jittor_home"]
 
@@ -164,10 +164,7 @@ def _lay_python(folder: Path) -> Path:
     script = _PYTHON_CONFIG.format(include=folder / "include", suffix=sysconfig.get_config_var("EXT_SUFFIX"))
     path = folder / f"python3.{sys.version_info.minor}-config"
     if not path.exists() or path.read_text() != script:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(script)
-        temporary.chmod(0o755)
-        os.replace(temporary, path)
+        write_atomically(path, script, error=BackendError, mode=0o777)
     return path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from segnext.backend.packages import JITTOR_VERSION
 from segnext.errors import BackendError
+from segnext.files import write_atomically
 
 __all__ = ["Compiler", "find_compiler"]
 
@@ -53,23 +54,21 @@ class Compiler:
         made_of = folder / "made-of"
         version = f"{zlib.crc32(source.read_bytes()):08x}"
         if not (launcher.exists() and made_of.exists() and made_of.read_text() == version):
-            with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            with contextlib.suppress(OSError, BackendError, subprocess.CalledProcessError):
                 self._lay_launcher(launcher, source, header)
                 made_of.write_text(version)
         return launcher if launcher.exists() else None
 
     def _lay_launcher(self, launcher: Path, source: Path, header: Path) -> None:
         folder = launcher.parent
-        new, python = (folder / f"{name}.{os.getpid()}" for name in (launcher.name, "python"))
+        new = folder / f"{launcher.name}.{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(header, folder / header.name)
         (folder / "compiler").write_text(self.path)
         command = [self.path, "-O1", "-std=c++14", f'-DCOMPILER="{self.path}"', str(source), "-o", str(new)]
         try:
             subprocess.run(command, check=True, capture_output=True)
-            python.write_text(_PYTHON.replace("g++", launcher.name))
-            python.chmod(0o755)
-            os.replace(python, folder / "python")
+            write_atomically(folder / "python", _PYTHON.replace("g++", launcher.name), error=BackendError, mode=0o777)
             os.replace(new, launcher)
         finally:
             new.unlink(missing_ok=True)

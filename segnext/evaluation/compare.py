@@ -91,7 +91,7 @@ def bootstrap(counts: PerImageCounts, *, samples: int, seed: int = 0) -> NDArray
 
     The same seed draws the same images of every evaluation of them, whatever their order: draws can be subtracted.
     """
-    counts = counts.sorted_by_name()
+    counts = counts.in_order(sorted(counts.names))
     images, classes = len(counts.names), counts.num_classes
     columns = np.concatenate([counts.intersection, counts.union], axis=1).astype(np.float64)  # one product sums both
     rng, draws = np.random.default_rng(seed), np.empty(samples)

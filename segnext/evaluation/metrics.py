@@ -217,10 +217,6 @@ class PerImageCounts:
         """(N,) the mean IoU of the classes that each image shows or is given; nan without any."""
         return mean_iou(self.intersection, self.union)
 
-    def sorted_by_name(self) -> PerImageCounts:
-        """The same counts with the images in the order of their names."""
-        return self.in_order(sorted(self.names))
-
     def in_order(self, names: Sequence[str]) -> PerImageCounts:
         """The counts of the images called ``names``, in that order."""
         position = {name: i for i, name in enumerate(self.names)}

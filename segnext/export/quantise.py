@@ -7,6 +7,7 @@ float32. The ranges are those that the calibration images show.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,11 +48,6 @@ def quantise(source: Path, target: Path, *, inputs: Iterator[NDArray[np.float32]
     first = next(inputs, None)
     if first is None:
         raise ConfigError("calibration: there are no images to calibrate with")
-
-    def all_inputs() -> Iterator[NDArray[np.float32]]:
-        yield first
-        yield from inputs
-
     model = onnx.load(source)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     with TemporaryDirectory() as folder:
@@ -59,7 +55,7 @@ def quantise(source: Path, target: Path, *, inputs: Iterator[NDArray[np.float32]
         quantize_static(
             source,
             quantised,
-            _Reader(all_inputs(), model.graph.input[0].name),
+            _Reader(chain([first], inputs), model.graph.input[0].name),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=list(keep),

@@ -236,8 +236,8 @@ def _attempt(download: Download, advance: Report) -> None:
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-        if version := _read_version(download):
-            headers["If-Range"] = version  # another version is sent whole
+        if download.version.exists():
+            headers["If-Range"] = download.version.read_text()  # another version is sent whole
     with requests.get(download.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             if offset == _total(response):  # broke off between the last byte and the rename
@@ -291,10 +291,6 @@ def _total(response: requests.Response) -> int | None:
         return int(match.group(1))
     length = response.headers.get("Content-Length")
     return int(length) if length and response.status_code == requests.codes.ok else None
-
-
-def _read_version(download: Download) -> str | None:
-    return download.version.read_text() if download.version.exists() else None
 
 
 def _write_version(download: Download, response: requests.Response) -> None:
