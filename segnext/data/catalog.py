@@ -15,7 +15,7 @@ import numpy as np
 from segnext.data.classes import ADE, CAMVID, CITYSCAPES, ClassTable, class_file, load_class_table
 from segnext.data.datasets import Dataset, FileDataset, FilePair
 from segnext.data.headers import IMAGE_SUFFIXES
-from segnext.data.settings import ROOTS, DatasetSettings, data_root, how_to_say
+from segnext.data.settings import ROOTS, DatasetSettings, data_root, root_advice
 from segnext.data.shapes import ShapesDataset
 from segnext.errors import ConfigError, DataError
 
@@ -228,7 +228,7 @@ def _require_root(settings: DatasetSettings, layout: str, needed: tuple[str, ...
     base = Path(root).expanduser()
     if not base.is_dir():
         if dataset in ROOTS:
-            cure += f"; {how_to_say(dataset)}"
+            cure += f"; {root_advice(dataset)}"
         raise DataError(f"dataset.root={root} does not exist or is no folder; {cure}")
     for folder_name in needed:
         if not (base / folder_name).is_dir():

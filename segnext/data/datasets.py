@@ -15,8 +15,8 @@ from segnext.data.reading import (
     StoredLabel,
     decode_image,
     explain_value,
-    label_turn,
     log_damage,
+    orientation_of_label,
     read_stored_label,
     to_uint8,
     turn,
@@ -100,24 +100,24 @@ class FileDataset:
         decoded = decode_image(image_path, self.reading)
         log_damage(image_path, decoded.damage)
         stored = read_stored_label(label_path, self.reading)
-        orientation = label_turn(
+        orientation = orientation_of_label(
             decoded.header,
             stored.values.shape,
             stored.orientation,
             paths=(image_path, label_path),
             settings=self.reading,
         )
-        label = turn(self.understand(stored, label_path), orientation)
+        label = turn(self.to_classes(stored, label_path), orientation)
         require_equal_sizes((image_path, label_path), decoded.pixels.shape[:2], label.shape)
         return Sample(to_uint8(decoded.pixels, image_path, self.reading), label)
 
-    def understand(self, stored: StoredLabel, path: Path) -> UInt8:
+    def to_classes(self, stored: StoredLabel, path: Path) -> UInt8:
         """The classes (H, W) that a label file means: its values, mapped, reduced and checked.
 
         Raises:
             DataError: a value is no class, or the file's palette is not that of the class table.
         """
-        values = self.map_values(self.plain_values(stored, path), path)
+        values = self.map_values(self.values_by_palette(stored, path), path)
         label = reduce_zero(values) if self.reduce_zero_label else values
         # 255 wraps around to 0, so that one maximum tells whether every value is a class or 255
         if label.size and (label + np.uint8(1)).max() > len(self.classes):
@@ -125,7 +125,7 @@ class FileDataset:
             raise DataError(self.explain_outside(path, [int(value) for value in outside]))
         return label
 
-    def plain_values(self, stored: StoredLabel, path: Path) -> npt.NDArray[np.integer[Any]]:
+    def values_by_palette(self, stored: StoredLabel, path: Path) -> npt.NDArray[np.integer[Any]]:
         """The values, those of a palette file by its colours where the class table has colours of its own."""
         if stored.palette is None or not self.classes.own_palette:
             return stored.values

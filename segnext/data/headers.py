@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin
 from segnext.data.settings import ReadingSettings
 from segnext.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "Header", "explained", "is_image", "open_pixels", "read_bytes", "read_header"]
+__all__ = ["IMAGE_SUFFIXES", "Header", "as_data_error", "is_image", "open_pixels", "read_bytes", "read_header"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 _IMAGE_FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format, "TIFF", "BMP", "GIF", "PPM")
@@ -52,7 +52,7 @@ class Header(NamedTuple):
 def read_header(path: str | Path, settings: ReadingSettings | None = None) -> Header:
     """The header of an image, without decoding it; raises DataError as ``read_image`` does."""
     _require_file(path, "image")
-    with explained("image", path, b"?"), open(path, "rb") as file:
+    with as_data_error("image", path, b"?"), open(path, "rb") as file:
         return open_pixels(file, "image", path, settings or ReadingSettings())[0]
 
 
@@ -167,7 +167,7 @@ def read_bytes(path: str | Path, what: str) -> bytes:
 
 
 @contextlib.contextmanager
-def explained(what: str, path: str | Path, data: bytes) -> Iterator[None]:
+def as_data_error(what: str, path: str | Path, data: bytes) -> Iterator[None]:
     """Turns a decoder's exception into a DataError that names the file and what to do."""
     reason = ""
     try:

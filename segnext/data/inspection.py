@@ -25,7 +25,7 @@ from segnext.data.dataset_report import (
 from segnext.data.datasets import Dataset, FileDataset, require_equal_sizes
 from segnext.data.headers import read_header
 from segnext.data.label_cache import LabelCache
-from segnext.data.reading import StoredLabel, decode_image, label_turn, value_range
+from segnext.data.reading import StoredLabel, decode_image, orientation_of_label, value_range
 from segnext.errors import DataError
 
 __all__ = [
@@ -37,7 +37,7 @@ Int = npt.NDArray[np.integer[Any]]
 Int64 = npt.NDArray[np.int64]
 
 
-class _Look(NamedTuple):
+class _Findings(NamedTuple):
     """What one worker thread found out about one sample.
 
     Attributes:
@@ -88,9 +88,9 @@ def inspect_dataset(
         cache = LabelCache.open(Path(dataset.root))
     unknown: dict[int, UnknownValue] = {}
     palettes = _Palettes()
-    for index, look in zip(indices, _look_at_all(dataset, indices, workers, decode, cache), strict=True):
+    for index, findings in zip(indices, _inspect_samples(dataset, indices, workers, decode, cache), strict=True):
         report.inspected += 1
-        _add(report, unknown, index, dataset.name(index), palettes.compare(dataset, index, look), reduced)
+        _add(report, unknown, index, dataset.name(index), palettes.compare(dataset, index, findings), reduced)
         if progress is not None:
             progress(report.inspected, len(indices))
     if cache is not None:
@@ -160,46 +160,52 @@ class _Palettes:
     def __init__(self) -> None:
         self._first: dict[tuple[int, int, int], tuple[int, str]] = {}
 
-    def compare(self, dataset: Dataset, index: int, look: _Look) -> _Look:
-        if look.palette is None or dataset.classes.own_palette or len(set(look.palette.values())) < len(look.palette):
-            return look
-        for k, colour in look.palette.items():
+    def compare(self, dataset: Dataset, index: int, findings: _Findings) -> _Findings:
+        if (
+            findings.palette is None
+            or dataset.classes.own_palette
+            or len(set(findings.palette.values())) < len(findings.palette)
+        ):
+            return findings
+        for k, colour in findings.palette.items():
             known, where = self._first.setdefault(colour, (k, dataset.name(index)))
             if known != k:
-                return _Look(
+                return _Findings(
                     None,
-                    look.stored,
+                    findings.stored,
                     f"the palettes of the labels are numbered differently: #{bytes(colour).hex()} is the value {k} "
                     f"here and {known} in {where}; give the colours of the classes as `palette` in the class table, "
                     "and the colours count instead of the values",
                 )
-        return look
+        return findings
 
 
-def _look_at_all(
+def _inspect_samples(
     dataset: Dataset, indices: list[int], workers: int, decode: bool, cache: LabelCache | None
-) -> Iterator[_Look]:
+) -> Iterator[_Findings]:
     """In order, with a bounded number of samples under way, so that memory stays bounded as well."""
     with ThreadPoolExecutor(max_workers=workers) as pool:
         upcoming = iter(indices)
-        running = deque(pool.submit(_look_at, dataset, index, decode, cache) for index in islice(upcoming, 4 * workers))
+        running = deque(
+            pool.submit(_inspect_sample, dataset, index, decode, cache) for index in islice(upcoming, 4 * workers)
+        )
         while running:
             yield running.popleft().result()
-            running.extend(pool.submit(_look_at, dataset, index, decode, cache) for index in islice(upcoming, 1))
+            running.extend(pool.submit(_inspect_sample, dataset, index, decode, cache) for index in islice(upcoming, 1))
 
 
-def _look_at(dataset: Dataset, index: int, decode: bool, cache: LabelCache | None) -> _Look:
+def _inspect_sample(dataset: Dataset, index: int, decode: bool, cache: LabelCache | None) -> _Findings:
     nothing = np.zeros(256, np.int64)
     try:
         if not isinstance(dataset, FileDataset) or cache is None:
             label = dataset.read(index).label
-            return _Look((label.shape[0], label.shape[1]), np.bincount(label.ravel(), minlength=256))
-        return _look_at_files(dataset, index, decode, cache)
+            return _Findings((label.shape[0], label.shape[1]), np.bincount(label.ravel(), minlength=256))
+        return _inspect_files(dataset, index, decode, cache)
     except DataError as error:
-        return _Look(None, nothing, str(error))
+        return _Findings(None, nothing, str(error))
 
 
-def _look_at_files(dataset: FileDataset, index: int, decode: bool, cache: LabelCache) -> _Look:
+def _inspect_files(dataset: FileDataset, index: int, decode: bool, cache: LabelCache) -> _Findings:
     paths, reading = (dataset.image_path(index), dataset.label_path(index)), dataset.reading
     damage, deep = "", None
     header = read_header(paths[0], reading)
@@ -210,17 +216,17 @@ def _look_at_files(dataset: FileDataset, index: int, decode: bool, cache: LabelC
     elif header.deep:
         deep = DeepImages(1, dataset.name(index), np.dtype(np.uint16), np.inf, -np.inf, 0, 0)
     summary = cache.summary(paths[1], reading)
-    turned = label_turn(header, summary.shape, summary.orientation, paths=paths, settings=reading)
+    turned = orientation_of_label(header, summary.shape, summary.orientation, paths=paths, settings=reading)
     image_shape = (header.height, header.width)[:: -1 if (header.orientation or 1) >= 5 else 1]
     label_shape = summary.shape[:: -1 if (turned or 1) >= 5 else 1]
     require_equal_sizes(paths, image_shape, label_shape)
     fits = summary.values[0] >= 0 and summary.values[-1] <= 255
     values: Int = np.array([summary.values]).astype(np.uint8 if fits else np.int64)
     stored = StoredLabel(values, summary.palette, summary.orientation)
-    mapped = dataset.map_values(dataset.plain_values(stored, paths[1]), paths[1])
+    mapped = dataset.map_values(dataset.values_by_palette(stored, paths[1]), paths[1])
     counts = np.zeros(256, np.int64)
     np.add.at(counts, mapped[0], np.array(summary.counts, np.int64))
-    return _Look((image_shape[0], image_shape[1]), counts, palette=summary.palette, damage=damage, deep=deep)
+    return _Findings((image_shape[0], image_shape[1]), counts, palette=summary.palette, damage=damage, deep=deep)
 
 
 def _deep(pixels: npt.NDArray[Any], dataset: FileDataset, index: int) -> DeepImages:
@@ -231,28 +237,28 @@ def _deep(pixels: npt.NDArray[Any], dataset: FileDataset, index: int) -> DeepIma
 
 
 def _add(
-    report: DatasetReport, unknown: dict[int, UnknownValue], index: int, name: str, look: _Look, reduced: bool
+    report: DatasetReport, unknown: dict[int, UnknownValue], index: int, name: str, findings: _Findings, reduced: bool
 ) -> None:
-    if look.size is None:
-        report.broken.append(BrokenSample(name, look.error))
+    if findings.size is None:
+        report.broken.append(BrokenSample(name, findings.error))
         return
-    if look.damage:
-        report.damaged.append(BrokenSample(name, look.damage))
-    if look.deep is not None:
-        report.deep = look.deep if report.deep is None else report.deep.merge(look.deep)
-    report.image_sizes[look.size] += 1
-    report.stored_pixels += look.stored
+    if findings.damage:
+        report.damaged.append(BrokenSample(name, findings.damage))
+    if findings.deep is not None:
+        report.deep = findings.deep if report.deep is None else report.deep.merge(findings.deep)
+    report.image_sizes[findings.size] += 1
+    report.stored_pixels += findings.stored
     first = int(reduced)
     end = first + len(report.classes)
-    pixels = look.stored[first:end]
+    pixels = findings.stored[first:end]
     report.class_pixels += pixels
     report.class_images += pixels > 0
-    ignored = int(look.stored[IGNORE_LABEL]) + (int(look.stored[0]) if reduced else 0)
+    ignored = int(findings.stored[IGNORE_LABEL]) + (int(findings.stored[0]) if reduced else 0)
     report.ignored_pixels += ignored
-    share = ignored / max(int(look.stored.sum()), 1)
-    report.samples.append(SampleCounts(index, look.size, share, pixels.astype(np.uint32)))
-    if ignored == look.stored.sum():
+    share = ignored / max(int(findings.stored.sum()), 1)
+    report.samples.append(SampleCounts(index, findings.size, share, pixels.astype(np.uint32)))
+    if ignored == findings.stored.sum():
         report.all_ignored.append(name)
-    for value in np.flatnonzero(look.stored[end:IGNORE_LABEL]) + end:
+    for value in np.flatnonzero(findings.stored[end:IGNORE_LABEL]) + end:
         known = unknown.get(int(value), UnknownValue(int(value), 0, name))
-        unknown[int(value)] = known._replace(pixels=known.pixels + int(look.stored[value]))
+        unknown[int(value)] = known._replace(pixels=known.pixels + int(findings.stored[value]))

@@ -163,7 +163,7 @@ class TrainingLoader(PoolOwner):
         return Batch(images, labels, passes, indices, iteration)
 
     def _collect(self) -> Iterator[Batch]:
-        pool = self.take_pool()
+        pool = self.acquire_pool()
         try:
             free = deque(range(_BATCHES_AHEAD + 2))
             upcoming = deque(self._iterations)
@@ -196,7 +196,7 @@ class TrainingLoader(PoolOwner):
                 yield batch
                 del batch
         finally:
-            self.drop_pool(pool)
+            self.release_pool(pool)
 
     def _submit(self, pool: WorkerPool, slot: int, iteration: int) -> _Ordered:
         passes, indices = self._samples(iteration)
@@ -290,7 +290,7 @@ class EvaluationLoader(PoolOwner):
         return self._collect() if self._workers else ((i, self._dataset.read(i)) for i in self._indices)
 
     def _collect(self) -> Iterator[tuple[int, Sample]]:
-        pool = self.take_pool()
+        pool = self.acquire_pool()
         try:
             free = deque(range(self._slots))
             upcoming = deque(self._indices)
@@ -310,7 +310,7 @@ class EvaluationLoader(PoolOwner):
                 free.append(slot)
                 yield index, sample
         finally:
-            self.drop_pool(pool)
+            self.release_pool(pool)
 
     def _take(self, pool: WorkerPool, outcome: Outcome, index: int) -> Sample:
         if outcome.error is not None:

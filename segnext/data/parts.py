@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segnext.data.headers import explained, read_header
+from segnext.data.headers import as_data_error, read_header
 from segnext.data.reading import refuse_extra_bands, to_uint8
 from segnext.data.settings import ReadingSettings
 from segnext.errors import ConfigError, DataError
@@ -108,6 +108,6 @@ def open_in_parts(path: str | Path, settings: ReadingSettings) -> Iterator[Image
     if header.orientation not in (None, 1):
         raise DataError(f"image {path} is to be turned (orientation {header.orientation}): save it upright")
     with contextlib.ExitStack() as stack:
-        with explained("image", path, b"?"):
+        with as_data_error("image", path, b"?"):
             parts = ImageInParts(path, stack.enter_context(tifffile.TiffFile(path)), settings)
         yield parts

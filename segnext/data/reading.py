@@ -15,7 +15,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from segnext.data.headers import Header, explained, open_pixels, read_bytes
+from segnext.data.headers import Header, as_data_error, open_pixels, read_bytes
 from segnext.data.settings import Exif, ReadingSettings
 from segnext.errors import DataError
 
@@ -23,7 +23,7 @@ __all__ = [
     "Decoded",
     "StoredLabel",
     "decode_image",
-    "label_turn",
+    "orientation_of_label",
     "read_image",
     "read_label",
     "read_stored_label",
@@ -93,7 +93,7 @@ def warn_once(text: str) -> None:
 def decode_image(path: str | Path, settings: ReadingSettings | None = None) -> Decoded:
     """The upright image, not brought to 8 bits yet; raises as ``read_image``."""
     data = read_bytes(path, "image")
-    with explained("image", path, data), io.BytesIO(data) as file:
+    with as_data_error("image", path, data), io.BytesIO(data) as file:
         header, image = open_pixels(file, "image", path, settings or ReadingSettings())
         refuse_extra_bands(header, path)
         if header.format == "JPEG" and header.mode != "CMYK":
@@ -207,7 +207,7 @@ def read_stored_label(path: str | Path, settings: ReadingSettings | None = None)
         DataError: the file is missing, truncated, too large, of a lossy format, or does not hold one value per pixel.
     """
     data = read_bytes(path, "label")
-    with explained("label", path, data), io.BytesIO(data) as file:
+    with as_data_error("label", path, data), io.BytesIO(data) as file:
         header, image = open_pixels(file, "label", path, settings or ReadingSettings())
         if image is None or header.extra_bands:
             raise DataError(f"label {path} is a TIFF with several bands: save class indices as a one-channel PNG")
@@ -260,7 +260,7 @@ def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
     return {k: (flat[3 * k], flat[3 * k + 1], flat[3 * k + 2]) for k in range(len(flat) // 3)}
 
 
-def label_turn(
+def orientation_of_label(
     image: Header,
     label_shape: Sequence[int],
     label_orientation: int | None,

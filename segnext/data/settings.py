@@ -28,7 +28,7 @@ __all__ = [
     "SplitFiles",
     "Windows",
     "data_root",
-    "how_to_say",
+    "root_advice",
 ]
 
 MULTI_SCALE_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -268,10 +268,10 @@ def data_root(name: str) -> str:
     Raises:
         ConfigError: the user's file is no such yaml.
     """
-    return os.environ.get(_variable(name)) or _said_by_the_user().get(name) or ROOTS[name]
+    return os.environ.get(_variable(name)) or _user_roots().get(name) or ROOTS[name]
 
 
-def how_to_say(name: str) -> str:
+def root_advice(name: str) -> str:
     """What tells all commands where a dataset lies, for a message."""
     return f"{_variable(name)}=FOLDER or `data: {{{name}: FOLDER}}` in {_user_file()} says so for good"
 
@@ -284,7 +284,7 @@ def _user_file() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "segnext.yaml"
 
 
-def _said_by_the_user() -> dict[str, str]:
+def _user_roots() -> dict[str, str]:
     path = _user_file()
     try:
         content = read_yaml(path) or {"data": {}}

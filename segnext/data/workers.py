@@ -36,7 +36,7 @@ from segnext.errors import ConfigError, DataError, SegNeXtError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Job", "Outcome", "PoolOwner", "WorkerPool", "work_until_the_end"]
+__all__ = ["Job", "Outcome", "PoolOwner", "WorkerPool", "worker_main"]
 
 _TASK = struct.Struct("<qqqq")
 """slot, row within the slot, pass over the dataset, index of the sample."""
@@ -69,11 +69,11 @@ def _bootstrap(setup_fd: int, size: int) -> str:
         f"data = os.pread({setup_fd}, {size}, 0); "
         "path, parent, job, fds = pickle.loads(data); "
         "sys.path[:] = path; "
-        "from segnext.data.workers import work_until_the_end; work_until_the_end(job, parent, *fds)"
+        "from segnext.data.workers import worker_main; worker_main(job, parent, *fds)"
     )
 
 
-def work_until_the_end(
+def worker_main(
     pickled_job: bytes, parent: int, task_fd: int, result_fd: int, memory_fd: int, memory_bytes: int
 ) -> None:
     """Works until the task pipe ends or the parent process is another than ``parent``."""
@@ -308,7 +308,7 @@ class PoolOwner:
         self._open: list[WorkerPool] = []
         self._idle: WorkerPool | None = None
 
-    def take_pool(self) -> WorkerPool:
+    def acquire_pool(self) -> WorkerPool:
         """The pool that waits, or a new one; each iteration has its own, so what it leaves unread goes with it."""
         pool, self._idle = self._idle, None
         if pool is None:
@@ -316,7 +316,7 @@ class PoolOwner:
             self._open.append(pool)
         return pool
 
-    def drop_pool(self, pool: WorkerPool) -> None:
+    def release_pool(self, pool: WorkerPool) -> None:
         pool.close()
         if pool in self._open:
             self._open.remove(pool)
@@ -329,7 +329,7 @@ class PoolOwner:
 
     def __enter__(self) -> Self:
         if self._workers and self._idle is None:
-            self._idle = self.take_pool()
+            self._idle = self.acquire_pool()
         return self
 
     def __exit__(

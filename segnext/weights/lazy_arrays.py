@@ -28,8 +28,8 @@ __all__ = [
     "StorageType",
     "StoredArray",
     "Tensor",
-    "natural",
-    "naturals",
+    "checked_shape",
+    "checked_size",
     "refusal",
     "widen_bfloat16",
 ]
@@ -133,7 +133,7 @@ class NumPyArray:
     def fill(self, raw: Any, dtype: Any, shape: Any, order: Any) -> None:
         if not isinstance(dtype, DType) or not isinstance(raw, (bytes, bytearray)):
             raise refusal("a numpy.ndarray of objects")
-        self.shape = naturals(shape)
+        self.shape = checked_shape(shape)
         self.dtype = dtype.resolve()
         self.fortran = order == "F"
         self.raw = raw
@@ -202,15 +202,15 @@ class Tensor:
         return widen_bfloat16(array.view(np.uint16)) if array.dtype == BFLOAT16 else array
 
 
-def natural(value: Any) -> int:
+def checked_size(value: Any) -> int:
     """Returns ``value`` if it is a whole number from 0 to 2⁶³ - 1; WeightsError otherwise."""
     if not isinstance(value, int) or not 0 <= value < _LARGEST:
         raise WeightsError(f"is damaged: {reprlib.repr(value)} stands where a size belongs")
     return value
 
 
-def naturals(values: Any) -> tuple[int, ...]:
+def checked_shape(values: Any) -> tuple[int, ...]:
     """Returns a shape or strides as a tuple; WeightsError unless all are whole numbers from 0, and not too many."""
     if not isinstance(values, (tuple, list)) or len(values) > _MOST_DIMENSIONS:
         raise WeightsError(f"is damaged: {reprlib.repr(values)} stands where a shape belongs")
-    return tuple(natural(value) for value in values)
+    return tuple(checked_size(value) for value in values)

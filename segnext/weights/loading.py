@@ -128,7 +128,7 @@ def load_weights(
     shapes = {name: tuple(var.shape) for name, var in targets.items()}
     report, chosen = _compare(path, source, shapes, part=part, reset_classifier=reset_classifier)
     if not report.complete or _is_of_another_size(report.unexpected):
-        raise WeightsError(_complaint(report, source.tensors, targets))
+        raise WeightsError(_misfit(report, source.tensors, targets))
     values = {name: _value(path, name, stored, targets[name]) for name, stored in chosen.items()}
     for name, array in values.items():
         targets[name].assign(array)
@@ -197,7 +197,7 @@ def _is_of_another_size(unexpected: Sequence[str]) -> bool:
     return any(name in layout for name in unexpected for layout in known.values())
 
 
-def _complaint(report: LoadReport, offered: Mapping[str, StoredArray], targets: Mapping[str, Any]) -> str:
+def _misfit(report: LoadReport, offered: Mapping[str, StoredArray], targets: Mapping[str, Any]) -> str:
     wanted = len(report.matched) + len(report.missing) + len(report.conflicts)
     lines = [
         f"{report.path} does not fit the model: {len(report.matched)} of {wanted} tensors match, nothing was loaded"

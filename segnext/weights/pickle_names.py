@@ -17,8 +17,8 @@ from segnext.weights.lazy_arrays import (
     Storage,
     StorageType,
     Tensor,
-    natural,
-    naturals,
+    checked_shape,
+    checked_size,
     refusal,
 )
 
@@ -92,7 +92,7 @@ class _Mapping(dict[Any, Any]):
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> Tensor:
     if not isinstance(storage, Storage):
         raise refusal("a torch.Tensor without a storage")
-    tensor = Tensor(storage, natural(offset), naturals(size), naturals(stride))
+    tensor = Tensor(storage, checked_size(offset), checked_shape(size), checked_shape(stride))
     if len(tensor.shape) != len(tensor.stride):
         raise WeightsError("is damaged: a tensor has more dimensions than strides")
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=True))
@@ -178,7 +178,7 @@ def _set(items: Any = ()) -> set[Any]:
 
 
 def _size(dimensions: Any = ()) -> tuple[int, ...]:
-    return naturals(dimensions)
+    return checked_shape(dimensions)
 
 
 def _device(*args: Any) -> str:

@@ -27,7 +27,7 @@ from segnext.weights.lazy_arrays import (
     StorageType,
     StoredArray,
     Tensor,
-    natural,
+    checked_size,
 )
 from segnext.weights.pickle_names import check_key, resolve_name
 
@@ -88,7 +88,7 @@ class DataUnpickler(_Unpickler):
                 f"holds a storage of an unknown kind ({reprlib.repr(kind)}); save it again with PyTorch 1.6 or later"
             )
         self.storage_sizes[str(key)] = storage_type.dtype.itemsize
-        return Storage(str(key), storage_type.dtype, natural(elements), self._read_storage)
+        return Storage(str(key), storage_type.dtype, checked_size(elements), self._read_storage)
 
 
 class _Source:
