@@ -69,8 +69,11 @@ class _CastAll(_Cast):
         return tuple(_rounded(arrays, self.dtype))
 
     def grad(self, *gradients: Var | None) -> tuple[Var | None, ...]:
-        wanted = iter(_rounded([each for each in gradients if each is not None], self.origin))
-        return tuple(None if each is None else next(wanted) for each in gradients)
+        narrow = [
+            each for each in gradients if each is not None and each.dtype != self.origin
+        ]  # others are cast already
+        wanted = iter(_rounded(narrow, self.origin) if narrow else [])
+        return tuple(each if each is None or each.dtype == self.origin else next(wanted) for each in gradients)
 
 
 def _rounded(arrays: Sequence[Var], dtype: str) -> list[Var]:

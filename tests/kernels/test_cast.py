@@ -71,3 +71,18 @@ def test_what_is_not_used_gets_no_gradient_and_the_others_theirs() -> None:
     first, second = jt.grad(cast(narrow[0], "float32") * 2, [used, unused])
     assert (first.numpy() == 2).all()
     assert not second.numpy().any()
+
+
+def test_gradients_that_are_wide_already_stay_as_they_are() -> None:
+    class Wide(jt.Function):  # type: ignore[misc]
+        def execute(self, x: Any) -> Any:
+            return cast(x, "float32")
+
+        def grad(self, dy: Any) -> Any:
+            return dy  # float32, though x is narrow
+
+    first, second = (jt.array(np.ones(3, np.float32)) for _ in range(2))
+    wide, narrow = cast_all([first, second], "bfloat16")
+    found = jt.grad(Wide()(wide) * (1 + 2**-20) + cast(narrow, "float32") * 3, [first, second])
+    assert (found[0].numpy() == np.float32(1 + 2**-20)).all()
+    assert (found[1].numpy() == 3).all()
