@@ -18,6 +18,8 @@ __all__ = ["Machine", "OperatorKind", "kind_of", "probe", "profile_operators"]
 # The first pattern found in an operator's name decides; operators that Jittor fused have the names of all their parts.
 _KINDS = (
     (r"segnext::Norm", "norms"),
+    (r"segnext::Attention", "attention"),
+    (r"segnext::Mixing", "MLP"),
     (r"segnext::mix", "MLP, second half"),
     (r"Depthwise convolution|segnext::multi_scale_depthwise", "depthwise convolution"),
     (r"segnext::factorise|matmul", "matrix products (NMF)"),

@@ -1,7 +1,8 @@
 """Convolution with a square stride and padding: the 1×1 convolutions of the blocks and the strided ones between stages.
 
 Through Jittor, oneDNN converts images, weights and results to a layout of its own and back in every call. On the CPU
-the operator here multiplies straight from the maps, and needs no oneDNN; on CUDA it is Jittor's.
+the operator here multiplies straight from the maps, and needs no oneDNN. On CUDA a 1×1 convolution is cuBLAS's products
+of the maps as they lie, where cuDNN would turn them around; the others are cuDNN's.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, paddi
     Returns:
         (B, K, (H + 2·padding − kh)//stride + 1, likewise W) of the same type; sums are float32, whatever it is.
     """
+    if jt.flags.use_cuda and weight.shape[2:] == [1, 1] and (stride, padding) == (1, 0):
+        return _CudaProduct()(*(each for each in (x, weight, bias) if each is not None))
     if jt.flags.use_cuda:
         if getattr(jt.compile_extern, "cudnn_ops", None) is None:  # left out by conv_opt=1
             return conv_reference(x, weight, bias, stride=stride, padding=padding)
@@ -67,6 +70,60 @@ def conv(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, paddi
 def conv_reference(x: Var, weight: Var, bias: Var | None = None, *, stride: int = 1, padding: int = 0) -> Var:
     """The same in plain Jittor: what the kernels are tested against."""
     return jt.nn.conv2d(x, weight, bias, stride=stride, padding=padding)
+
+
+_CUDA_HEADER = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("product_cuda.h", "planes_cuda.h", "parts_cuda.h", "bias_cuda.h")
+)
+_PRODUCTS = """
+const int batch = in0_shape0, channels = in0_shape1, results = @Y_shape1, pixels = in0_shape2 * in0_shape3;
+const segnext::MapProducts products{batch, channels, results, pixels, data["tf32"] != 0};
+"""
+_CUDA_FORWARD = _PRODUCTS.replace("@Y", "out0") + "products.forward(in0_p, in1_p, out0_p);\n"
+_CUDA_ADD_BIAS = "segnext::add_bias(out0_p, in2_p, batch, results, pixels);\n"
+# The last result holds what is added up.
+_CUDA_GRADIENTS = (
+    _PRODUCTS.replace("@Y", "in1")
+    + """
+segnext::Room room{ROOM_p};
+segnext::Sums sums;
+float* weight_parts = room.take(batch * channels * results);
+products.input_gradient(in1_p, in2_p, out0_p);
+products.weight_gradient(in0_p, in1_p, weight_parts);
+sums.add(weight_parts, out1_p, channels * results, batch);
+BIAS
+segnext::launch(sums);
+"""
+)
+_CUDA_BIAS_GRADIENT = """
+float* bias_parts = room.take(batch * results);
+segnext::sum_planes(in1_p, bias_parts, batch * results, pixels);
+sums.add(bias_parts, out2_p, results, batch);
+"""
+
+
+class _CudaProduct(Function):
+    """A 1×1 convolution; gradients of weight and bias are float32."""
+
+    def execute(self, x: Var, weight: Var, *bias: Var) -> Var:
+        self.data = {"tf32": float(jt.flags.use_tensorcore != 0)}
+        self.saved = x, weight, bias
+        b, _, h, w = x.shape
+        source = _CUDA_FORWARD + (_CUDA_ADD_BIAS if bias else "")
+        return self._code([[b, weight.shape[0], h, w]], [x.dtype], [x, weight, *bias], source)[0]
+
+    def grad(self, dy: Var) -> tuple[Var, ...]:
+        x, weight, bias = self.saved
+        parts = x.shape[0] * weight.shape[0] * (weight.shape[1] + len(bias))
+        shapes = [x.shape, weight.shape, *(each.shape for each in bias), [parts]]
+        source = _CUDA_GRADIENTS.replace("ROOM", f"out{2 + len(bias)}")
+        source = source.replace("BIAS", _CUDA_BIAS_GRADIENT if bias else "")
+        gradients = self._code(shapes, [x.dtype, *["float32"] * (len(shapes) - 1)], [x, dy, weight], source)
+        return tuple(gradients[:-1])
+
+    def _code(self, shapes: list[Any], dtypes: list[Any], inputs: list[Var], source: str) -> list[Var]:
+        return list(jt.code(shapes, dtypes, inputs, cuda_header=_CUDA_HEADER, cuda_src=source, data=self.data))
 
 
 class _CudnnConvolution(Function):

@@ -1,8 +1,9 @@
-"""Batch, layer and group normalisation of maps (B,C,H,W), float32.
+"""Batch, layer and group normalisation of maps (B,C,H,W), in float32 whatever type they have.
 
 All three share two operators, one forward and one backward; where ranks average their statistics, each is two. Written
 in plain Jittor, every neighbour that a norm is fused with makes operators of its own, half of what a training compiles;
-and on CUDA their sums end in atomic additions, with other bits in every run.
+and on CUDA their sums end in atomic additions, with other bits in every run. The operators of CUDA read and write maps
+of any type; those of the CPU float32 alone, with casts around.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segnext.backend import Function, Var, jt
+from segnext.kernels.cast import cast
 from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = [
@@ -42,28 +44,20 @@ const segnext::Norm norm{(INDEX)in0_shape0, (INDEX)in0_shape1, (INDEX)(in0_shape
 # MEMORY: on CUDA, two figures of each plane, and in the backward pass two of each row.
 _STATISTICS = _NORM + "segnext::statistics(in0_p, out0_p, out1_p, MEMORY norm);\n"
 _NORMALISE = _NORM + "segnext::normalise(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, norm);\n"
+_FORWARD = _NORM + (
+    "segnext::normalise_by_own(in0_p, in1_p, in2_p, out0_p, out1_p, out2_p, segnext::Moving{MOVING}, MEMORY norm);\n"
+)
+_MOVING = '(float)data["momentum"], (float)data["unbias"]'
+_GRADIENTS = _NORM + (
+    'segnext::gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, data["fixed"] != 0, MEMORY norm);\n'
+)
 _PARAMETER_GRADIENTS = _NORM + (
     "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, MEMORY norm);\n"
 )
-_FORWARD = _NORM + (
-    "segnext::statistics(in0_p, out1_p, out2_p, MEMORY norm);\n"
-    "segnext::normalise(in0_p, out1_p, out2_p, in1_p, in2_p, out0_p, norm);\n"
-)
-_ROWS_CPU = """
-std::vector<float> means(2 * norm.rows());
-float *plain = means.data(), *scaled = plain + norm.rows();
-"""
-_ROWS_CUDA = "float *plain = out3_p + 2 * norm.planes(), *scaled = plain + norm.rows();\n"
-_BACKWARD = (
-    "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out1_p, out2_p, plain, scaled, MEMORY norm);\n"
-    'if (data["fixed"]) segnext::clear(plain, 2 * norm.rows());\n'
-    "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, plain, scaled, out0_p, norm);\n"
-)
 _INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
-_MOVE = 'segnext::move_statistics(@, in0_shape0, (float)data["momentum"], (float)data["unbias"]);\n'
-_RUNNING_STATISTICS = _MOVE.replace("@", "in0_p, in1_p, in2_p, in3_p, out0_p, out1_p")
-_FORWARD_AND_MOVE = _FORWARD + (
-    _MOVE.replace("@", "in3_p, in4_p, out1_p, out2_p, out3_p, out4_p").replace("in0_shape0", "norm.rows()")
+_MOVE = (
+    f"segnext::move_statistics(in2_p, in3_p, segnext::Moving{{in0_p, in1_p, out0_p, out1_p, {_MOVING}}}, "
+    "(INDEX)in0_shape0);\n"
 )
 
 
@@ -81,11 +75,8 @@ class Running:
 
     def move(self, batch: tuple[Var, Var], count: int) -> None:
         """Moves both towards mean and biased variance of a batch of ``count`` pixels a channel."""
-        if jt.flags.use_cuda:
-            self.update(running_statistics_reference(self, batch, count))
-            return
         inputs = [self.mean, self.variance, *batch]
-        self.update(_code([self.mean.shape] * 2, inputs, _RUNNING_STATISTICS, self.data(count)))
+        self.update(_code([self.mean.shape] * 2, inputs, _MOVE, self.data(count)))
 
     def update(self, values: Iterable[Var]) -> None:
         for old, new in zip((self.mean, self.variance), values, strict=True):
@@ -93,13 +84,20 @@ class Running:
 
 
 def batch_norm(
-    x: Var, weight: Var, bias: Var, *, average: Average | None = None, running: Running | None = None
+    x: Var,
+    weight: Var,
+    bias: Var,
+    *,
+    dtype: str = "float32",
+    average: Average | None = None,
+    running: Running | None = None,
 ) -> tuple[Var, Var, Var]:
     """Normalises every channel over all images of the batch.
 
     Args:
-        x: (B,C,H,W) float32.
-        weight, bias: (C,).
+        x: (B,C,H,W) float32, bfloat16 or float16.
+        weight, bias: (C,) float32.
+        dtype: the type of the result.
         average: the mean over all ranks of a variable (C,), differentiable; None in a run of one process.
         running: moved by this batch as that of this process alone, where given; not together with ``average``.
 
@@ -108,27 +106,27 @@ def batch_norm(
     """
     layout = _Layout("batch")
     if average is None:
-        norm = _Norm(layout, running)
-        return norm(x, weight, bias), *norm.statistics
+        norm = _Norm(layout, dtype, running)
+        return _wide(norm, x, weight, bias), *norm.statistics
     own_mean, variance = _statistics(x, layout)
     mean = average(own_mean)
     variance = average(variance + (own_mean - mean) * (own_mean - mean))
-    return _Normalise(layout, average)(x, weight, bias, mean, variance), mean, variance
+    return _wide(_Normalise(layout, dtype, average), x, weight, bias, mean, variance), mean, variance
 
 
-def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
+def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var, *, dtype: str = "float32") -> Var:
     """Normalises every channel by a mean and a variance (C,) that are constants, as batch norm does in evaluation."""
-    return _Normalise(_Layout("batch"))(x, weight, bias, mean, variance)
+    return _wide(_Normalise(_Layout("batch"), dtype), x, weight, bias, mean, variance)
 
 
-def layer_norm(x: Var, weight: Var, bias: Var) -> Var:
+def layer_norm(x: Var, weight: Var, bias: Var, *, dtype: str = "float32") -> Var:
     """Normalises every pixel over its channels; weight and bias are (C,)."""
-    return _Norm(_Layout("channels"))(x, weight, bias)
+    return _wide(_Norm(_Layout("channels"), dtype), x, weight, bias)
 
 
-def group_norm(x: Var, weight: Var, bias: Var, *, groups: int) -> Var:
+def group_norm(x: Var, weight: Var, bias: Var, *, groups: int, dtype: str = "float32") -> Var:
     """Normalises every group of C/groups neighbouring channels of an image; weight and bias are (C,)."""
-    return _Norm(_Layout("group", groups))(x, weight, bias)
+    return _wide(_Norm(_Layout("group", groups), dtype), x, weight, bias)
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,18 @@ class _Layout:
         return int({"batch": c, "group": b * self.groups, "channels": b * h * w}[self.over])
 
 
+def _wide(norm: _Norm | _Normalise, x: Var, *rest: Var) -> Var:
+    """Calls it on the CPU, which knows float32 alone, between casts."""
+    if jt.flags.use_cuda:
+        return norm(x, *rest)
+    dtype, norm.dtype = norm.dtype, "float32"
+    return cast(norm(cast(x, "float32"), *rest), dtype)
+
+
 def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
     """Mean and biased variance, both (rows,), as values without gradient: ``_Normalise`` takes care of theirs."""
     rows = [layout.rows(x)]
+    x = x if jt.flags.use_cuda else cast(x, "float32")
     mean, variance = _code([rows, rows], [x], _STATISTICS, layout.data, memory=2 * _planes(x))
     return mean, variance
 
@@ -158,9 +165,9 @@ def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
 class _Norm(Function):
     """(x − mean)/√(variance + ε)·weight + bias with the mean and the biased variance of x itself."""
 
-    def __init__(self, layout: _Layout, running: Running | None = None) -> None:
+    def __init__(self, layout: _Layout, dtype: str, running: Running | None = None) -> None:
         super().__init__()
-        self.layout, self.running = layout, running
+        self.layout, self.dtype, self.running = layout, dtype, running
 
     @property
     def statistics(self) -> tuple[Var, Var]:
@@ -168,16 +175,17 @@ class _Norm(Function):
         return self.saved[2].stop_grad(), self.saved[3].stop_grad()
 
     def execute(self, x: Var, weight: Var, bias: Var) -> Var:
-        rows, count = [self.layout.rows(x)], x.numel() // x.shape[1]
-        shapes, inputs = [x.shape, rows, rows], [x, weight, bias]
-        if self.running is None or jt.flags.use_cuda:
-            y, mean, variance = _code(shapes, inputs, _FORWARD, self.layout.data, memory=2 * _planes(x))
-            if self.running is not None:
-                self.running.move((mean, variance), count)
-        else:
+        rows = [self.layout.rows(x)]
+        shapes, inputs, data = [x.shape, rows, rows], [x, weight, bias], self.layout.data
+        moving = "nullptr, nullptr, nullptr, nullptr, 0.f, 0.f"
+        if self.running is not None:
+            shapes += [rows, rows]
             inputs += [self.running.mean, self.running.variance]
-            data = self.layout.data | self.running.data(count)
-            y, mean, variance, *moved = _code([*shapes, rows, rows], inputs, _FORWARD_AND_MOVE, data)
+            data |= self.running.data(x.numel() // x.shape[1])
+            moving = f"in3_p, in4_p, out3_p, out4_p, {_MOVING}"
+        source, memory = _FORWARD.replace("MOVING", moving), 2 * _planes(x)
+        y, mean, variance, *moved = _code(shapes, inputs, source, data, dtype=self.dtype, memory=memory)
+        if self.running is not None:
             self.running.update(moved)
         self.saved = x, weight, mean, variance
         return y
@@ -189,13 +197,14 @@ class _Norm(Function):
 class _Normalise(Function):
     """The same with a given mean and variance: constants, or those of all ranks, made by ``average``."""
 
-    def __init__(self, layout: _Layout, average: Average | None = None) -> None:
+    def __init__(self, layout: _Layout, dtype: str, average: Average | None = None) -> None:
         super().__init__()
-        self.layout, self.average = layout, average
+        self.layout, self.dtype, self.average = layout, dtype, average
 
     def execute(self, x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
         self.saved = x, weight, mean, variance
-        (y,) = _code([x.shape], [x, mean, variance, weight, bias], _NORMALISE, self.layout.data)
+        inputs = [x, mean, variance, weight, bias]
+        (y,) = _code([x.shape], inputs, _NORMALISE, self.layout.data, dtype=self.dtype)
         return y
 
     def grad(self, dy: Var) -> tuple[Var, Var, Var, None, None]:
@@ -206,7 +215,7 @@ class _Normalise(Function):
         shapes = [weight.shape, weight.shape, mean.shape, mean.shape]
         dweight, dbias, *means = _code(shapes, inputs, _PARAMETER_GRADIENTS, self.layout.data, memory=2 * _planes(x))
         means = [self.average(each) for each in means]
-        (dx,) = _code([x.shape], [*inputs, *means], _INPUT_GRADIENT, self.layout.data)
+        (dx,) = _code([x.shape], [*inputs, *means], _INPUT_GRADIENT, self.layout.data, dtype=x.dtype)
         return dx, dweight, dbias, None, None
 
 
@@ -214,9 +223,8 @@ def _backward(
     dy: Var, x: Var, weight: Var, mean: Var, variance: Var, layout: _Layout, *, fixed: bool
 ) -> tuple[Var, Var, Var]:
     shapes, inputs = [x.shape, weight.shape, weight.shape], [x, dy, mean, variance, weight]
-    source = _NORM + (_ROWS_CUDA if jt.flags.use_cuda else _ROWS_CPU) + _BACKWARD
-    memory = 2 * (_planes(x) + layout.rows(x))
-    dx, dweight, dbias = _code(shapes, inputs, source, layout.data | {"fixed": float(fixed)}, memory=memory)
+    data, memory = layout.data | {"fixed": float(fixed)}, 2 * (_planes(x) + layout.rows(x))
+    dx, dweight, dbias = _code(shapes, inputs, _GRADIENTS, data, dtype=x.dtype, memory=memory)
     return dx, dweight, dbias
 
 
@@ -224,16 +232,25 @@ def _planes(x: Var) -> int:
     return int(x.shape[0] * x.shape[1])
 
 
-def _code(shapes: list[Any], inputs: list[Var], source: str, data: dict[str, float], *, memory: int = 0) -> list[Var]:
-    """An operator of arrays of these shapes; on CUDA it is given ``memory`` figures to work with."""
+def _code(
+    shapes: list[Any],
+    inputs: list[Var],
+    source: str,
+    data: dict[str, float],
+    *,
+    dtype: str = "float32",
+    memory: int = 0,
+) -> list[Var]:
+    """An operator of arrays of these shapes, the first of ``dtype``; on CUDA it is given ``memory`` figures to use."""
     results = len(shapes)
-    if not jt.flags.use_cuda:
-        source = source.replace("MEMORY", "").replace("INDEX", "ptrdiff_t")
-        return list(jt.code(shapes, ["float32"] * results, inputs, cpu_header=_CPU_HEADER, cpu_src=source, data=data))
-    source = source.replace("MEMORY", f"out{results}_p,").replace("INDEX", "int")
-    shapes = [*shapes, [memory]] if memory else shapes
-    dtypes = ["float32"] * len(shapes)
-    return list(jt.code(shapes, dtypes, inputs, cuda_header=_CUDA_HEADER, cuda_src=source, data=data))[:results]
+    if jt.flags.use_cuda:
+        source = source.replace("MEMORY", f"out{results}_p,").replace("INDEX", "int")
+        shapes = [*shapes, [memory]] if memory else shapes
+        code = {"cuda_header": _CUDA_HEADER, "cuda_src": source}
+    else:
+        code = {"cpu_header": _CPU_HEADER, "cpu_src": source.replace("MEMORY", "").replace("INDEX", "ptrdiff_t")}
+    dtypes = [dtype, *["float32"] * (len(shapes) - 1)]
+    return list(jt.code(shapes, dtypes, inputs, data=data, **code))[:results]
 
 
 def batch_norm_reference(

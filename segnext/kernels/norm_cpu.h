@@ -54,8 +54,6 @@ void pieces(const Norm& s, const F& f) {
         f(i / each, i % each * PIECE, std::min(PIECE, s.pixels - i % each * PIECE));
 }
 
-inline void clear(float* values, ptrdiff_t count) { std::fill_n(values, count, 0.f); }
-
 inline void statistics(const float* x, float* mean, float* variance, const Norm& s) {
     const double share = 1. / s.count();
     if (s.over == CHANNELS) {
@@ -90,12 +88,17 @@ inline void statistics(const float* x, float* mean, float* variance, const Norm&
     }
 }
 
-// What is kept of all batches, moved by `momentum` towards this one, whose variance becomes the unbiased one.
-inline void move_statistics(const float* old_mean, const float* old_variance, const float* mean, const float* variance,
-                            float* new_mean, float* new_variance, ptrdiff_t count, float momentum, float unbias) {
-    for (ptrdiff_t r = 0; r < count; r++) {
-        new_mean[r] = old_mean[r] + (mean[r] - old_mean[r]) * momentum;
-        new_variance[r] = old_variance[r] + (variance[r] * unbias - old_variance[r]) * momentum;
+// What a batch moves towards itself: running mean and, made unbiased by a factor, variance. Null where there is nothing to.
+struct Moving {
+    const float *old_mean, *old_variance;
+    float *new_mean, *new_variance;
+    float momentum, unbias;
+};
+
+inline void move_statistics(const float* mean, const float* variance, const Moving& s, ptrdiff_t rows) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        s.new_mean[r] = s.old_mean[r] + (mean[r] - s.old_mean[r]) * s.momentum;
+        s.new_variance[r] = s.old_variance[r] + (variance[r] * s.unbias - s.old_variance[r]) * s.momentum;
     }
 }
 
@@ -127,6 +130,14 @@ inline void normalise(const float* x, const float* mean, const float* variance, 
 #pragma omp simd
             for (ptrdiff_t i = at; i < at + s.pixels; i++) y[i] = (x[i] - m) * scale + shift;
         });
+}
+
+// Both; and the running statistics of batch norm.
+inline void normalise_by_own(const float* x, const float* weight, const float* bias, float* y, float* mean, float* variance,
+                             const Moving& moving, const Norm& s) {
+    statistics(x, mean, variance, s);
+    normalise(x, mean, variance, weight, bias, y, s);
+    if (moving.new_mean) move_statistics(mean, variance, moving, s.rows());
 }
 
 // Gradients of weight and bias; and for every row the means of weight * dy, plain and times the normalised x, which are
@@ -211,6 +222,16 @@ inline void input_gradient(const float* x, const float* dy, const float* mean, c
 #pragma omp simd
             for (ptrdiff_t i = at; i < at + s.pixels; i++) dx[i] = w * dy[i] - p - (x[i] - m) * q;
         });
+}
+
+// All gradients; `fixed`: the statistics are constants.
+inline void gradients(const float* x, const float* dy, const float* mean, const float* variance, const float* weight,
+                      float* dx, float* dweight, float* dbias, bool fixed, const Norm& s) {
+    std::vector<float> means(2 * s.rows());
+    float *plain = means.data(), *scaled = plain + s.rows();
+    parameter_gradients(x, dy, mean, variance, weight, dweight, dbias, plain, scaled, s);
+    if (fixed) std::fill(means.begin(), means.end(), 0.f);
+    input_gradient(x, dy, mean, variance, weight, plain, scaled, dx, s);
 }
 
 }  // namespace segnext

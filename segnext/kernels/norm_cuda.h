@@ -1,5 +1,6 @@
-// Normalisation of maps (batch, channels, pixels) on CUDA, float32; planes_cuda.h comes first. A block adds up a plane, one
-// thread then planes. A pixel's mean over its channels is a thread's: neighbouring threads read neighbouring pixels.
+// Normalisation of maps (batch, channels, pixels) on CUDA; planes_cuda.h comes first. Maps are of types float, __half or
+// __nv_bfloat16, each its own; everything else is float. A block adds up a plane, one thread then planes, or, for batch norm,
+// every block that needs them. A pixel's mean over its channels is a thread's: neighbouring threads read neighbouring pixels.
 
 namespace segnext {
 
@@ -31,14 +32,21 @@ struct Norm {
     }
 };
 
+template <class T>
+static __device__ float number(const T* x, size_t at) {
+    return static_cast<float>(x[at]);
+}
+
 // Mean and sum of squared distances from it, of a plane a block: a mean that is far above the deviation costs nothing.
-static __global__ void __launch_bounds__(THREADS) plane_statistics(const float* x, float* sums, Norm norm) {
+template <class X>
+static __global__ void __launch_bounds__(THREADS) plane_statistics(const X* x, float* sums, Norm norm) {
     __shared__ float shared[THREADS];
-    const float* plane = x + (size_t)blockIdx.x * norm.pixels;
+    const X* plane = x + (size_t)blockIdx.x * norm.pixels;
     float sum = 0.f, squares = 0.f;
-    for (int i = threadIdx.x; i < norm.pixels; i += THREADS) sum += plane[i];
+    for (int i = threadIdx.x; i < norm.pixels; i += THREADS) sum += number(plane, i);
     const float mean = add_up(sum, shared) / norm.pixels;
-    for (int i = threadIdx.x; i < norm.pixels; i += THREADS) squares += (plane[i] - mean) * (plane[i] - mean);
+    for (int i = threadIdx.x; i < norm.pixels; i += THREADS)
+        squares += (number(plane, i) - mean) * (number(plane, i) - mean);
     squares = add_up(squares, shared);
     if (threadIdx.x > 0) return;
     sums[2 * blockIdx.x] = mean;
@@ -61,40 +69,87 @@ static __global__ void row_statistics(const float* sums, float* mean, float* var
     variance[row] = squares / ((double)count * norm.pixels);
 }
 
-static __global__ void pixel_statistics(const float* x, float* mean, float* variance, Norm norm) {
+template <class X>
+static __global__ void pixel_statistics(const X* x, float* mean, float* variance, Norm norm) {
     const int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= norm.rows()) return;
-    const float* first = x + (size_t)(row / norm.pixels) * norm.channels * norm.pixels + row % norm.pixels;
+    const X* first = x + (size_t)(row / norm.pixels) * norm.channels * norm.pixels + row % norm.pixels;
     float sum = 0.f, squares = 0.f;
-    for (int c = 0; c < norm.channels; c++) sum += first[(size_t)c * norm.pixels];
+    for (int c = 0; c < norm.channels; c++) sum += number(first, (size_t)c * norm.pixels);
     const float own = sum / norm.channels;
     for (int c = 0; c < norm.channels; c++) {
-        const float apart = first[(size_t)c * norm.pixels] - own;
+        const float apart = number(first, (size_t)c * norm.pixels) - own;
         squares += apart * apart;
     }
     mean[row] = own;
     variance[row] = squares / norm.channels;
 }
 
-static __global__ void __launch_bounds__(THREADS) scale(const float* x, const float* mean, const float* variance,
-                                                        const float* weight, const float* bias, float* y, Norm norm) {
+template <class X, class Y>
+static __global__ void __launch_bounds__(THREADS) scale(const X* x, const float* mean, const float* variance,
+                                                        const float* weight, const float* bias, Y* y, Norm norm) {
     const int channel = blockIdx.x % norm.channels;
     each_pixel(norm.pixels, [&](int pixel, size_t at) {
         const int row = norm.row(blockIdx.x, pixel);
-        y[at] = (x[at] - mean[row]) * norm.inverse(variance, row) * weight[channel] + bias[channel];
+        y[at] = Y((number(x, at) - mean[row]) * norm.inverse(variance, row) * weight[channel] + bias[channel]);
     });
 }
 
+// What a batch moves towards itself: running mean and, made unbiased by a factor, variance. Null where there is nothing to.
+struct Moving {
+    const float *old_mean, *old_variance;
+    float *new_mean, *new_variance;
+    float momentum, unbias;
+
+    __device__ void move(int row, float mean, float variance) const {
+        if (!new_mean) return;
+        new_mean[row] = old_mean[row] + (mean - old_mean[row]) * momentum;
+        new_variance[row] = old_variance[row] + (variance * unbias - old_variance[row]) * momentum;
+    }
+};
+
+static __global__ void move(const float* mean, const float* variance, Moving moving, int rows) {
+    const int row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row < rows) moving.move(row, mean[row], variance[row]);
+}
+
+// `scale` for batch norm, where every block joins the planes of its channel itself; the first one writes what comes of it.
+template <class X, class Y>
+static __global__ void __launch_bounds__(THREADS) scale_channel(const X* x, const float* sums, const float* weight,
+                                                                const float* bias, Y* y, float* means, float* variances,
+                                                                Moving moving, Norm norm) {
+    __shared__ float shared[THREADS];
+    const int channel = blockIdx.x % norm.channels;
+    float total = 0.f, squares = 0.f;
+    for (int b = threadIdx.x; b < norm.batch; b += THREADS) total += sums[2 * (b * norm.channels + channel)];
+    const float mean = add_up(total, shared) / norm.batch;
+    for (int b = threadIdx.x; b < norm.batch; b += THREADS) {
+        const float* plane = sums + 2 * (b * norm.channels + channel);
+        squares += plane[1] + norm.pixels * ((plane[0] - mean) * (plane[0] - mean));
+    }
+    const float variance = add_up(squares, shared) / ((float)norm.batch * norm.pixels);
+    const float factor = 1.f / sqrtf(variance + norm.epsilon);
+    each_pixel(norm.pixels, [&](int, size_t at) {
+        y[at] = Y((number(x, at) - mean) * factor * weight[channel] + bias[channel]);
+    });
+    if (blockIdx.x >= norm.channels || blockIdx.y > 0 || threadIdx.x > 0) return;
+    means[channel] = mean;
+    variances[channel] = variance;
+    moving.move(channel, mean, variance);
+}
+
 // The sums over a plane of dy, plain and times the normalised x.
-static __global__ void __launch_bounds__(THREADS) plane_gradients(const float* x, const float* dy, const float* mean,
+template <class X, class Y>
+static __global__ void __launch_bounds__(THREADS) plane_gradients(const X* x, const Y* dy, const float* mean,
                                                                   const float* variance, float* sums, Norm norm) {
     __shared__ float shared[THREADS];
     const size_t first = (size_t)blockIdx.x * norm.pixels;
     float plain = 0.f, scaled = 0.f;
     for (int i = threadIdx.x; i < norm.pixels; i += THREADS) {
         const int row = norm.row(blockIdx.x, i);
-        plain += dy[first + i];
-        scaled += dy[first + i] * (x[first + i] - mean[row]) * norm.inverse(variance, row);
+        const float slope = number(dy, first + i);
+        plain += slope;
+        scaled += slope * (number(x, first + i) - mean[row]) * norm.inverse(variance, row);
     }
     plain = add_up(plain, shared);
     scaled = add_up(scaled, shared);
@@ -126,7 +181,8 @@ static __global__ void channel_gradients(const float* sums, const float* weight,
     scaled[i] = product / count;
 }
 
-static __global__ void pixel_gradients(const float* x, const float* dy, const float* mean, const float* variance,
+template <class X, class Y>
+static __global__ void pixel_gradients(const X* x, const Y* dy, const float* mean, const float* variance,
                                        const float* weight, float* plain, float* scaled, Norm norm) {
     const int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= norm.rows()) return;
@@ -134,30 +190,61 @@ static __global__ void pixel_gradients(const float* x, const float* dy, const fl
     float total = 0.f, product = 0.f;
     for (int c = 0; c < norm.channels; c++) {
         const size_t at = first + (size_t)c * norm.pixels;
-        total += weight[c] * dy[at];
-        product += weight[c] * dy[at] * (x[at] - mean[row]);
+        total += weight[c] * number(dy, at);
+        product += weight[c] * number(dy, at) * (number(x, at) - mean[row]);
     }
     plain[row] = total / norm.channels;
     scaled[row] = product * norm.inverse(variance, row) / norm.channels;
 }
 
-static __global__ void __launch_bounds__(THREADS) slopes(const float* x, const float* dy, const float* mean,
+template <class X, class Y>
+static __global__ void __launch_bounds__(THREADS) slopes(const X* x, const Y* dy, const float* mean,
                                                          const float* variance, const float* weight, const float* plain,
-                                                         const float* scaled, float* dx, Norm norm) {
+                                                         const float* scaled, X* dx, Norm norm) {
     const float w = weight[blockIdx.x % norm.channels];
     each_pixel(norm.pixels, [&](int pixel, size_t at) {
         const int row = norm.row(blockIdx.x, pixel);
-        const float k = norm.inverse(variance, row), normal = (x[at] - mean[row]) * k;
-        dx[at] = k * (w * dy[at] - plain[row] - normal * scaled[row]);
+        const float k = norm.inverse(variance, row), normal = (number(x, at) - mean[row]) * k;
+        dx[at] = X(k * (w * number(dy, at) - plain[row] - normal * scaled[row]));
     });
 }
 
-inline void clear(float* values, int count) { cudaMemsetAsync(values, 0, count * sizeof(float), 0); }
+// `slopes` for batch norm, where every block joins the planes of its channel itself; the first one writes the gradients of
+// weight and bias. `fixed`: the statistics are constants.
+template <class X, class Y>
+static __global__ void __launch_bounds__(THREADS) channel_slopes(const X* x, const Y* dy, const float* means,
+                                                                 const float* variances, const float* weight,
+                                                                 const float* sums, X* dx, float* dweight, float* dbias,
+                                                                 bool fixed, Norm norm) {
+    __shared__ float shared[THREADS];
+    const int channel = blockIdx.x % norm.channels;
+    float plain = 0.f, scaled = 0.f;
+    for (int b = threadIdx.x; b < norm.batch; b += THREADS) {
+        plain += sums[2 * (b * norm.channels + channel)];
+        scaled += sums[2 * (b * norm.channels + channel) + 1];
+    }
+    plain = add_up(plain, shared);
+    scaled = add_up(scaled, shared);
+    const float share = fixed ? 0.f : 1.f / ((float)norm.batch * norm.pixels);
+    const float mean = means[channel], k = norm.inverse(variances, channel), w = weight[channel] * k;
+    each_pixel(norm.pixels, [&](int, size_t at) {
+        const float slope = w * (number(dy, at) - share * plain - (number(x, at) - mean) * k * share * scaled);
+        dx[at] = X(slope);
+    });
+    if (blockIdx.x >= norm.channels || blockIdx.y > 0 || threadIdx.x > 0) return;
+    dweight[channel] = scaled;
+    dbias[channel] = plain;
+}
 
 inline int blocks(int threads) { return (threads + THREADS - 1) / THREADS; }
 
+inline void move_statistics(const float* mean, const float* variance, const Moving& moving, int rows) {
+    move<<<blocks(rows), THREADS>>>(mean, variance, moving, rows);
+}
+
 // `sums` holds two figures of each plane.
-inline void statistics(const float* x, float* mean, float* variance, float* sums, const Norm& norm) {
+template <class X>
+void statistics(const X* x, float* mean, float* variance, float* sums, const Norm& norm) {
     if (norm.over == CHANNELS) {
         pixel_statistics<<<blocks(norm.rows()), THREADS>>>(x, mean, variance, norm);
         return;
@@ -166,16 +253,30 @@ inline void statistics(const float* x, float* mean, float* variance, float* sums
     row_statistics<<<blocks(norm.rows()), THREADS>>>(sums, mean, variance, norm);
 }
 
-inline void normalise(const float* x, const float* mean, const float* variance, const float* weight, const float* bias,
-                      float* y, const Norm& norm) {
+template <class X, class Y>
+void normalise(const X* x, const float* mean, const float* variance, const float* weight, const float* bias, Y* y,
+               const Norm& norm) {
     scale<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, mean, variance, weight, bias, y, norm);
+}
+
+// Both; and the running statistics of batch norm.
+template <class X, class Y>
+void normalise_by_own(const X* x, const float* weight, const float* bias, Y* y, float* mean, float* variance,
+                      const Moving& moving, float* sums, const Norm& norm) {
+    if (norm.over != BATCH) {
+        statistics(x, mean, variance, sums, norm);
+        normalise(x, mean, variance, weight, bias, y, norm);
+        return;
+    }
+    plane_statistics<<<norm.planes(), THREADS>>>(x, sums, norm);
+    scale_channel<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, sums, weight, bias, y, mean, variance, moving, norm);
 }
 
 // Gradients of weight and bias; and for every row the means of weight * dy, plain and times the normalised x, which are
 // what the statistics pass on to x.
-inline void parameter_gradients(const float* x, const float* dy, const float* mean, const float* variance,
-                                const float* weight, float* dweight, float* dbias, float* plain, float* scaled,
-                                float* sums, const Norm& norm) {
+template <class X, class Y>
+void parameter_gradients(const X* x, const Y* dy, const float* mean, const float* variance, const float* weight,
+                         float* dweight, float* dbias, float* plain, float* scaled, float* sums, const Norm& norm) {
     plane_gradients<<<norm.planes(), THREADS>>>(x, dy, mean, variance, sums, norm);
     const int last = norm.over == GROUP && norm.rows() > norm.channels ? norm.rows() : norm.channels;
     channel_gradients<<<blocks(last), THREADS>>>(sums, weight, dweight, dbias, plain, scaled, norm);
@@ -183,10 +284,26 @@ inline void parameter_gradients(const float* x, const float* dy, const float* me
         pixel_gradients<<<blocks(norm.rows()), THREADS>>>(x, dy, mean, variance, weight, plain, scaled, norm);
 }
 
-// The gradient of x; `plain` and `scaled` as above, or zeros where the statistics are constants.
-inline void input_gradient(const float* x, const float* dy, const float* mean, const float* variance,
-                           const float* weight, const float* plain, const float* scaled, float* dx, const Norm& norm) {
+// The gradient of x; `plain` and `scaled` as above.
+template <class X, class Y>
+void input_gradient(const X* x, const Y* dy, const float* mean, const float* variance, const float* weight,
+                    const float* plain, const float* scaled, X* dx, const Norm& norm) {
     slopes<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, dy, mean, variance, weight, plain, scaled, dx, norm);
+}
+
+// All gradients; `fixed`: the statistics are constants. `memory` holds two figures of each plane and two of each row.
+template <class X, class Y>
+void gradients(const X* x, const Y* dy, const float* mean, const float* variance, const float* weight, X* dx,
+               float* dweight, float* dbias, bool fixed, float* memory, const Norm& norm) {
+    if (norm.over == BATCH) {
+        plane_gradients<<<norm.planes(), THREADS>>>(x, dy, mean, variance, memory, norm);
+        channel_slopes<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, dy, mean, variance, weight, memory, dx, dweight,
+                                                                        dbias, fixed, norm);
+        return;
+    }
+    float *plain = memory + 2 * norm.planes(), *scaled = plain + norm.rows();
+    parameter_gradients(x, dy, mean, variance, weight, dweight, dbias, plain, scaled, memory, norm);
+    input_gradient(x, dy, mean, variance, weight, plain, scaled, dx, norm);
 }
 
 }  // namespace segnext

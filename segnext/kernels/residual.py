@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from segnext.backend import Function, Var, jt
-from segnext.kernels.elementwise import add
+from segnext.kernels.cast import cast
 from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = ["add_scaled", "add_scaled_reference"]
 
 _CPU_HEADER = Path(__file__).with_name("residual_cpu.h").read_text(encoding="utf-8")
-_CUDA_HEADER = PLANES_CUDA + Path(__file__).with_name("residual_cuda.h").read_text(encoding="utf-8")
+_CUDA_HEADER = PLANES_CUDA + "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("parts_cuda.h", "residual_cuda.h")
+)
 _SHAPE = """
 const segnext::Residual shape{(int)in0_shape0, (int)in0_shape1, (int)(in0_shape2 * in0_shape3)};
 const float* keep = in3_p + (int64)data["row"] * in3_shape1;
 """
-# SHORTCUT: on the CPU, that or null; on CUDA, it is added before. SUMS: on CUDA, a figure of each plane.
-_FORWARD = _SHAPE + "segnext::add_scaled(in0_p, in1_p, SHORTCUT in2_p, keep, out0_p, shape);\n"
-_GRADIENT = _SHAPE + "segnext::add_scaled_gradient(in0_p, in1_p, SHORTCUT in2_p, keep, out0_p, out1_p, SUMS shape);\n"
+_FORWARD_CPU = _SHAPE + "segnext::add_scaled(in0_p, in1_p, SHORTCUT, in2_p, keep, out0_p, shape);\n"
+_GRADIENT_CPU = _SHAPE + "segnext::add_scaled_gradient(in0_p, in1_p, SHORTCUT, in2_p, keep, out0_p, out1_p, shape);\n"
+_BRANCH = _SHAPE + "const segnext::Branch<in1_type> branch{in1_p, SHORTCUT, nullptr, in2_p, keep};\n"
+_FORWARD_CUDA = _BRANCH + "segnext::add_scaled(in0_p, branch, out0_p, shape);\n"
+_GRADIENT_CUDA = (
+    _BRANCH
+    + """
+segnext::add_scaled_gradient(in0_p, branch, out0_p, (in1_type*)nullptr, {out2_p, nullptr}, shape);
+segnext::Sums sums;
+sums.add(out2_p, out1_p, shape.channels, shape.batch);
+segnext::launch(sums);
+"""
+)
 
 
 def add_scaled(x: Var, branch: Var, scale: Var, keep: Var, *, row: int, shortcut: Var | None = None) -> Var:
     """x + (branch + shortcut)·scale·keep[row].
 
     Args:
-        x, branch, shortcut: (B,C,H,W) float32; without a shortcut, the branch alone.
+        x: (B,C,H,W) float32.
+        branch, shortcut: (B,C,H,W) of one type; without a shortcut, the branch alone.
         scale: (C,).
         keep: (branches, B) float32, the factors of all images in all branches of the network, of which ``row`` is this
             one's; they get no gradient.
@@ -34,8 +47,9 @@ def add_scaled(x: Var, branch: Var, scale: Var, keep: Var, *, row: int, shortcut
     Returns:
         (B,C,H,W) float32.
     """
-    if jt.flags.use_cuda and shortcut is not None:
-        branch, shortcut = add(branch, shortcut), None
+    if not jt.flags.use_cuda:
+        branch = cast(branch, "float32")
+        shortcut = None if shortcut is None else cast(shortcut, "float32")
     return _AddScaled(row)(x, branch, scale, keep, *([] if shortcut is None else [shortcut]))
 
 
@@ -53,19 +67,19 @@ class _AddScaled(Function):
 
     def execute(self, x: Var, branch: Var, scale: Var, keep: Var, *shortcut: Var) -> Var:
         self.saved = branch, scale, keep, *shortcut
-        return self._code([x.shape], [x, *self.saved], _FORWARD)[0]
+        return self._code([x.shape], ["float32"], [x, *self.saved], _FORWARD_CPU, _FORWARD_CUDA)[0]
 
     def grad(self, dy: Var) -> tuple[Var | None, ...]:
         branch, scale, _, *shortcut = self.saved
-        sums = [[branch.shape[0] * branch.shape[1]]] if jt.flags.use_cuda else []
-        dbranch, dscale, *_ = self._code([branch.shape, scale.shape, *sums], [dy, *self.saved], _GRADIENT)
+        parts = [branch.shape[:2]] if jt.flags.use_cuda else []
+        shapes, dtypes = [branch.shape, scale.shape, *parts], [branch.dtype, "float32", *["float32"] * len(parts)]
+        dbranch, dscale, *_ = self._code(shapes, dtypes, [dy, *self.saved], _GRADIENT_CPU, _GRADIENT_CUDA)
         return dy, dbranch, dscale, None, *([dbranch] if shortcut else [])
 
-    def _code(self, shapes: list[Sequence[int]], inputs: list[Var], source: str) -> list[Var]:
+    def _code(self, shapes: list[Any], dtypes: list[Any], inputs: list[Var], cpu: str, cuda: str) -> list[Var]:
+        cpu, cuda = (source.replace("SHORTCUT", "in4_p" if len(inputs) > 4 else "nullptr") for source in (cpu, cuda))
         if jt.flags.use_cuda:
-            source = source.replace("SHORTCUT", "").replace("SUMS", "out2_p,")
-            code = {"cuda_header": _CUDA_HEADER, "cuda_src": source}
+            code = {"cuda_header": _CUDA_HEADER, "cuda_src": cuda}
         else:
-            source = source.replace("SHORTCUT", "in4_p," if len(inputs) > 4 else "nullptr,").replace("SUMS", "")
-            code = {"cpu_header": _CPU_HEADER, "cpu_src": source}
-        return list(jt.code(shapes, ["float32"] * len(shapes), inputs, data=self.data, **code))
+            code = {"cpu_header": _CPU_HEADER, "cpu_src": cpu}
+        return list(jt.code(shapes, dtypes, inputs, data=self.data, **code))

@@ -57,6 +57,11 @@ class Conv(Module):
         """The weight in ``compute_type``."""
         return cast(self.weight, self.compute_type) if self._narrow is None else self._narrow[0]
 
+    def parameters_to_compute_with(self) -> tuple[Var, Var]:
+        """The weight in the type that this computes in, and the bias, for operators that do more than this layer."""
+        assert self.bias is not None
+        return self.narrow_weight, self.bias
+
     def execute(self, x: Var) -> Var:
         dtype = self.compute_type
         bias = None if self.bias is None else cast(self.bias, dtype)
@@ -95,15 +100,13 @@ class BatchNorm(Module):
         self.running_var = filled(channels, 1).stop_grad()
 
     def execute(self, x: Var) -> Var:
-        return cast(self._normalise(cast(x, "float32")), self.compute_type)
-
-    def _normalise(self, x: Var) -> Var:
+        dtype = self.compute_type
         if not self.is_training():
-            return fixed_norm(x, self.weight, self.bias, self.running_mean, self.running_var)
+            return fixed_norm(x, self.weight, self.bias, self.running_mean, self.running_var, dtype=dtype)
         if self.tracking and not self.pooling and jt.world_size == 1:
-            return batch_norm(x, self.weight, self.bias, running=self._running)[0]
+            return batch_norm(x, self.weight, self.bias, dtype=dtype, running=self._running)[0]
         average = all_reduce_mean if jt.world_size > 1 else None
-        y, mean, variance = batch_norm(x, self.weight, self.bias, average=average)
+        y, mean, variance = batch_norm(x, self.weight, self.bias, dtype=dtype, average=average)
         if self.tracking:
             self._passes.append((mean.detach(), variance.detach(), jt.world_size * x.numel() // x.shape[1]))
             if not self.pooling:
@@ -149,7 +152,7 @@ class LayerNorm(Module):
         self.bias = filled(channels, 0)
 
     def execute(self, x: Var) -> Var:
-        return layer_norm(cast(x, "float32"), self.weight, self.bias)
+        return layer_norm(x, self.weight, self.bias)
 
 
 class GroupNorm(Module):
@@ -163,7 +166,7 @@ class GroupNorm(Module):
         self.bias = filled(channels, 0)
 
     def execute(self, x: Var) -> Var:
-        return cast(group_norm(cast(x, "float32"), self.weight, self.bias, groups=self.groups), self.compute_type)
+        return group_norm(x, self.weight, self.bias, groups=self.groups, dtype=self.compute_type)
 
 
 class DepthwiseConv(Module):

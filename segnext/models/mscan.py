@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnext.backend import Module, Var, jt
+from segnext.kernels.attention import AttentionParameters, attend, attention
 from segnext.kernels.cast import cast
-from segnext.kernels.elementwise import gelu, multiply
-from segnext.kernels.mixing import mix
-from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise
-from segnext.kernels.residual import add_scaled
+from segnext.kernels.elementwise import gelu
+from segnext.kernels.mlp import MLPParameters, mlp, transform
 from segnext.models.gradient_checkpointing import checkpointed
 from segnext.models.layers import BatchNorm, Conv, DepthwiseConv, LayerNorm, filled
 from segnext.models.noise import Noise
@@ -130,15 +129,12 @@ class Block(Module):
 
     def execute(self, x: Var, keep: Var) -> Var:
         x = cast(x, "float32")  # the sums too: see Precision
-        normal = self.norm1(x)
-        attention, shortcut = (cast(each, "float32") for each in (self.attn(normal), normal))
-        x = add_scaled(x, attention, self.layer_scale_1, keep, row=self.row, shortcut=shortcut)
-        mlp = cast(self.mlp(self.norm2(x)), "float32")
-        return add_scaled(x, mlp, self.layer_scale_2, keep, row=self.row + 1)
+        x = self.attn.add_to(x, self.norm1(x), self.layer_scale_1, keep, row=self.row)
+        return self.mlp.add_to(x, self.norm2(x), self.layer_scale_2, keep, row=self.row + 1)
 
 
 class SpatialAttention(Module):
-    """The multi-scale convolutional attention between two 1×1 convolutions; Block adds the shortcut around them."""
+    """The multi-scale convolutional attention between two 1×1 convolutions."""
 
     def __init__(self, channels: int) -> None:
         self.proj_1 = Conv(channels, channels, 1)
@@ -146,11 +142,27 @@ class SpatialAttention(Module):
         self.proj_2 = Conv(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        return self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x))))
+        return attention(cast(x, self.proj_1.compute_type), self._parameters())
+
+    def add_to(self, x: Var, normal: Var, scale: Var, keep: Var, *, row: int) -> Var:
+        """x with what this makes of ``normal``, and ``normal``, as ``attend`` adds them."""
+        return attend(x, normal, self._parameters(), scale, keep, row=row)
+
+    def _parameters(self) -> AttentionParameters:
+        unit = self.spatial_gating_unit
+        return AttentionParameters(
+            first=self.proj_1.parameters_to_compute_with(),
+            weights=[layer.weight for layer in unit.depthwise()],
+            biases=[layer.bias for layer in unit.depthwise()],
+            gate=unit.conv3.parameters_to_compute_with(),
+            last=self.proj_2.parameters_to_compute_with(),
+        )
 
 
 class SpatialGatingUnit(Module):
-    """Weighs x by attention from a 5×5 and three pairs of strip convolutions (paper, equations 1 and 2)."""
+    """A place for what weighs maps by attention from a 5×5 and three pairs of strip convolutions (paper, equations 1
+    and 2).
+    """
 
     def __init__(self, channels: int) -> None:
         self.conv0 = DepthwiseConv(channels, (5, 5))
@@ -159,12 +171,9 @@ class SpatialGatingUnit(Module):
             setattr(self, f"conv{i}_2", DepthwiseConv(channels, (length, 1)))
         self.conv3 = Conv(channels, channels, 1)
 
-    def execute(self, x: Var) -> Var:
-        layers = [self.conv0, *(getattr(self, f"conv{i}_{turn}") for i in range(len(STRIPS)) for turn in (1, 2))]
-        maps = multi_scale_depthwise(
-            cast(x, self.conv0.compute_type), [layer.weight for layer in layers], [layer.bias for layer in layers]
-        )
-        return multiply(self.conv3(maps), x)
+    def depthwise(self) -> list[DepthwiseConv]:
+        """All seven, in the order that they are used in."""
+        return [self.conv0, *(getattr(self, f"conv{i}_{turn}") for i in range(len(STRIPS)) for turn in (1, 2))]
 
 
 class MLP(Module):
@@ -176,9 +185,19 @@ class MLP(Module):
         self.fc2 = Conv(hidden, channels, 1)
 
     def execute(self, x: Var) -> Var:
-        dtype, depthwise = self.fc2.compute_type, self.dwconv.dwconv
-        bias = cast(self.fc2.bias, dtype)
-        return mix(cast(self.fc1(x), dtype), depthwise.weight, depthwise.bias, self.fc2.narrow_weight, bias)
+        return mlp(cast(x, self.fc1.compute_type), self._parameters())
+
+    def add_to(self, x: Var, normal: Var, scale: Var, keep: Var, *, row: int) -> Var:
+        """x with what this makes of ``normal``, as ``transform`` adds it."""
+        return transform(x, normal, self._parameters(), scale, keep, row=row)
+
+    def _parameters(self) -> MLPParameters:
+        depthwise = self.dwconv.dwconv
+        return MLPParameters(
+            first=self.fc1.parameters_to_compute_with(),
+            depthwise=(depthwise.weight, depthwise.bias),
+            last=self.fc2.parameters_to_compute_with(),
+        )
 
 
 class DepthwiseMixing(Module):

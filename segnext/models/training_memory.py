@@ -19,6 +19,9 @@ _FLOAT = 4
 _STATE = 6 * _FLOAT  # of a parameter: itself, its gradient and both moments; while it moves, more of them
 _NMF_STEPS = 7
 _NMF_MAPS = 4  # of coefficients, kept of each of their updates
+_BLOCK = (
+    8  # maps that a block keeps beside its sums and one of its MLP's hidden channels: inputs and results of products
+)
 _HELD = 1.1  # what the allocator holds, of what is in use
 
 
@@ -77,7 +80,7 @@ def training_memory(
     for channels, ratio, depth, pixels in zip(
         variant.embed_dims, variant.mlp_ratios, variant.depths, areas[1:], strict=True
     ):
-        block = pixels * channels * (_block(narrow) + 3 * narrow * ratio)
+        block = pixels * channels * narrow * (_BLOCK + ratio)
         kept = pixels * channels * 2 * _FLOAT  # the sums after attention and MLP
         blocks.append(block)
         per_image += depth * (pixels * channels * _FLOAT if checkpointing else block + kept)
@@ -87,15 +90,6 @@ def training_memory(
     per_image += 2 * _head(variant, model.nmf_rank, num_classes, narrow, areas[2])
     parameters = complexity(model.name, num_classes=num_classes, height=32, width=32, nmf_rank=model.nmf_rank).params
     return int(_HELD * (images * per_image + parameters * _STATE))
-
-
-def _block(narrow: int) -> int:
-    """Bytes per pixel and channel of a block without its sums and its MLP's hidden maps.
-
-    Attention: the normalised input, before and after GELU, the square, three rows, their sum, the gate, the product;
-    MLP: the normalised input. The two branches are kept in float32.
-    """
-    return 11 * narrow + 2 * _FLOAT
 
 
 def _stem(variant: Variant, narrow: int, areas: list[int]) -> int:

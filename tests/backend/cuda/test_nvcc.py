@@ -111,7 +111,7 @@ def test_the_depthwise_kernels_compile_and_stay_in_registers(nvcc: Path, tmp_pat
 def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     """Header, source, and the inputs and outputs, each as a type and a number of dimensions, of CUDA operators."""
     from segnext.kernels import adamw as adamw_kernel
-    from segnext.kernels import cross_entropy, depthwise, norm, residual, resize, sums
+    from segnext.kernels import attention, convolution, cross_entropy, depthwise, mlp, norm, residual, resize, sums
 
     correlate = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
     gradient = resize._GRADIENT.replace("RESULTS", "out1_p, out0_p")
@@ -125,18 +125,46 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         found[f"resize {kind}"] = (header, resize._FORWARD, [f"{kind} 4"], [f"{kind} 4"])
         found[f"resize {kind}, gradient"] = (header, gradient, [f"{kind} 4"], [f"{kind} 4", f4])
     f1 = "float32 1"
+    narrow = "bfloat16 4"
+    moving = norm._FORWARD.replace("MOVING", f"in3_p, in4_p, out3_p, out4_p, {norm._MOVING}")
     for name, source, inputs, outputs in (
-        ("statistics", norm._STATISTICS, [f4], [f1] * 3),
-        ("values", norm._NORMALISE, [f4, *[f1] * 4], [f4]),
-        ("parameters", norm._PARAMETER_GRADIENTS, [f4, f4, *[f1] * 3], [f1] * 5),
-        ("input", norm._INPUT_GRADIENT, [f4, f4, *[f1] * 5], [f4]),
+        ("statistics", norm._STATISTICS, [narrow], [f1] * 3),
+        ("values", norm._NORMALISE, [f4, *[f1] * 4], [narrow]),
+        ("values by its own statistics", moving, [f4, *[f1] * 4], [narrow, *[f1] * 5]),
+        ("gradients", norm._GRADIENTS, [f4, narrow, *[f1] * 3], [f4, *[f1] * 3]),
+        ("parameters", norm._PARAMETER_GRADIENTS, [f4, narrow, *[f1] * 3], [f1] * 5),
+        ("input", norm._INPUT_GRADIENT, [f4, narrow, *[f1] * 5], [f4]),
+        ("running", norm._MOVE, [f1] * 4, [f1] * 2),
     ):
         code = source.replace("INDEX", "int").replace("MEMORY", f"out{len(outputs) - 1}_p,")
         found[f"norm, {name}"] = (norm._CUDA_HEADER, code, inputs, outputs)
-    inputs = [f4, f4, f1, "float32 2"]
-    found["residual"] = (residual._CUDA_HEADER, residual._FORWARD.replace("SHORTCUT", ""), inputs, [f4])
-    code = residual._GRADIENT.replace("SHORTCUT", "").replace("SUMS", "out2_p,")
-    found["residual, gradient"] = (residual._CUDA_HEADER, code, inputs, [f4, f1, f1])
+    f2 = "float32 2"
+    code = residual._FORWARD_CUDA.replace("SHORTCUT", "in4_p")
+    found["residual"] = (residual._CUDA_HEADER, code, [f4, narrow, f1, f2, narrow], [f4])
+    code = residual._GRADIENT_CUDA.replace("SHORTCUT", "nullptr")
+    found["residual, gradient"] = (residual._CUDA_HEADER, code, [f4, f4, f1, f2], [f4, f1, f2])
+    for kind in ("float32", "bfloat16", "float16"):
+        wide, wides = f"{kind} 4", f"{kind} 5"
+        parameters = [f1, wide, f1, *[f4] * 7, *[f1] * 7, wide, f1, wide, f1]
+        inputs, header = [f4, wide, f2, *parameters], attention._PRODUCT + attention._HEADER
+        found[f"attention, {kind}"] = (header, attention._FORWARD.replace("SIDE", "32"), inputs, [f4, *[wide] * 6])
+        gradients = [wide, *(each.replace(kind, "float32") for each in parameters), wides, f1]
+        code = attention._GRADIENT.replace("SIDE", "32")
+        found[f"attention, {kind}, gradient"] = (header, code, [*inputs, *[wide] * 5], gradients)
+        found[f"product, {kind}"] = (
+            convolution._CUDA_HEADER,
+            convolution._CUDA_FORWARD + convolution._CUDA_ADD_BIAS,
+            [wide, wide, f"{kind} 1"],
+            [wide],
+        )
+        code = convolution._CUDA_GRADIENTS.replace("ROOM", "out3").replace("BIAS", convolution._CUDA_BIAS_GRADIENT)
+        found[f"product, {kind}, gradient"] = (convolution._CUDA_HEADER, code, [wide] * 3, [wide, f4, f1, f1])
+        parameters = [f1, wide, f1, f4, f1, wide, f1]
+        inputs, header = [f4, wide, f2, *parameters], mlp._PRODUCT + mlp._HEADER
+        found[f"MLP, {kind}"] = (header, mlp._FORWARD.replace("SIDE", "16"), inputs, [f4, *[wide] * 3])
+        gradients = [wide, *(each.replace(kind, "float32") for each in parameters), wide, wides, f1]
+        code = mlp._GRADIENT.replace("SIDE", "16")
+        found[f"MLP, {kind}, gradient"] = (header, code, [*inputs, wide, wide], gradients)
     for kind in resize._CUDA_TYPES:
         found[f"sum of channels, {kind}"] = (sums.PLANES_CUDA, sums._CHANNELS, [f"{kind} 4"], [f"{kind} 1", f1])
     found["mean"] = (sums.PLANES_CUDA, sums._ALL.replace("TERM", "Values<float>"), [f4], [f1, f1])

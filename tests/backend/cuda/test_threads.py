@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from segnext.backend.cuda.toolkit import installed_toolkits
-from segnext.kernels import adamw, depthwise, norm, residual, resize
+from segnext.kernels import adamw, attention, depthwise, mlp, norm, residual, resize
 from tests.backend.cuda.machine import HERE, translate
 
 KERNELS = {
     "adamw": adamw._HEADER,
+    "attention": attention._HEADER,
     "depthwise": depthwise._CUDA_HEADER,
+    "mixing": mlp._HEADER,
     "norm": norm._CUDA_HEADER,
     "residual": residual._CUDA_HEADER,
     "resize": resize._CUDA_HEADER,
