@@ -1,7 +1,8 @@
 """The second half of MSCAN's MLP: depthwise 3×3 convolution, GELU, 1×1 convolution.
 
 What the GELU gives is the largest map of a block. On the CPU all three are one operator, which does not keep it but
-works it out again for the gradient, together with what the GELU was given; on CUDA they are three.
+works it out again for the gradient, together with what the GELU was given. On CUDA they are three; there a block's MLP
+is an operator of its own (mlp.py), and what is here serves models whose norms are folded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The depthwise convolutions of MSCAN's attention: a 5×5 and three pairs of strips, added up (paper, equation 1).
 
-On the CPU, all seven are one operator, which keeps none of the maps between them; on CUDA they are seven.
+On the CPU, all seven are one operator, which keeps none of the maps between them. On CUDA they are seven; there a
+block's attention is an operator of its own (attention.py), and what is here serves models whose norms are folded.
 """
 
 from __future__ import annotations

@@ -19,9 +19,8 @@ _FLOAT = 4
 _STATE = 6 * _FLOAT  # of a parameter: itself, its gradient and both moments; while it moves, more of them
 _NMF_STEPS = 7
 _NMF_MAPS = 4  # of coefficients, kept of each of their updates
-_BLOCK = (
-    8  # maps that a block keeps beside its sums and one of its MLP's hidden channels: inputs and results of products
-)
+# Maps that a block keeps beside its sums and one of its MLP's hidden channels: inputs and results of products.
+_BLOCK = 8
 _HELD = 1.1  # what the allocator holds, of what is in use
 
 

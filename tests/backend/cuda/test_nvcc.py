@@ -188,6 +188,8 @@ def test_operators_compile_as_jittor_writes_them(nvcc: Path, tmp_path: Path, fam
     """Jittor's template of such an operator, with the macros expanded by Jittor itself, against Jittor's headers."""
     from segnext.backend.cuda.environment import enter
 
+    if "<cublas_v2.h>" in operators()[family[0]][0] and not (nvcc.parents[1] / "include/cublas_v2.h").exists():
+        pytest.skip("missing: nvidia-cublas")
     jt = backend.start()
     template = Path(jt.flags.jittor_path, "src/ops/code_op.cc").read_text()
     before, after = template.split("#else // JIT")
