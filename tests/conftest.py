@@ -11,8 +11,9 @@ from segnext.files import cache_home
 
 os.environ.setdefault("JITTOR_HOME", str(cache_home()))
 
-# A shell starts what runs in the background with interrupts ignored, and child processes would inherit that.
+# A shell starts what runs in the background with interrupts ignored, nohup with hang-ups; child processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
