@@ -14,16 +14,6 @@ for name, share in apart(jt, *sys.argv[1:]).items():
 WITHIN = {"float32": 2e-6, "bfloat16": 2e-2, "float16": 3e-3}  # of the largest value
 
 
-@pytest.fixture(scope="module")
-def machine() -> Machine:
-    if problem := Machine.problem():
-        pytest.skip(problem)
-    machine = Machine.shared()
-    if not machine.ready:
-        pytest.skip("the machine's core is not compiled yet: the slow tests of the machine do that")
-    return machine
-
-
 @pytest.mark.parametrize("dtype", WITHIN)
 @pytest.mark.parametrize("branch", ["attention", "MLP"])
 def test_a_branch_and_its_gradients_equal_the_cpus(machine: Machine, branch: str, dtype: str) -> None:
