@@ -1,14 +1,15 @@
 // The threads of a block as fibers, which take turns in random order at every barrier; blocks run one after another.
 // A kernel without barriers is called for one thread after the other.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <random>
 #include <vector>
@@ -17,20 +18,54 @@
 
 namespace cuda_machine {
 
-inline thread_local dim3 thread_index, block_index, block_size, grid_size;
+inline dim3 thread_index, block_index, block_size, grid_size;
+
+// A stack that calls kernels one after another. It begins in a context of its own; after that a switch saves and loads
+// registers alone, since swapcontext asks the system for the signal mask each time.
+class Fiber {
+  public:
+    explicit Fiber(void (*live)()) : stack(new char[STACK]) {
+        getcontext(&beginning);
+        beginning.uc_stack.ss_sp = stack.get();
+        beginning.uc_stack.ss_size = STACK;
+        beginning.uc_link = nullptr;
+        makecontext(&beginning, live, 0);
+    }
+
+    // Returns when the fiber pauses.
+    void resume() {
+        if (_setjmp(outside)) return;
+        if (begun) _longjmp(inside, 1);
+        begun = true;
+        setcontext(&beginning);
+    }
+
+    void pause() {
+        if (!_setjmp(inside)) _longjmp(outside, 1);
+    }
+
+  private:
+    static constexpr size_t STACK = 1 << 16;
+    std::unique_ptr<char[]> stack;
+    ucontext_t beginning;
+    jmp_buf inside, outside;
+    bool begun = false;
+};
 
 class Block {
   public:
-    Block(const std::function<void()>& kernel, std::mt19937& random) : kernel(kernel), random(random) {}
+    Block(const std::function<void()>& kernel, std::mt19937& random)
+        : kernel(kernel), random(random), count(block_size.x * block_size.y * block_size.z), ended(count) {
+        while (fibers.size() < count) fibers.emplace_back(live);
+        current = this;
+    }
 
     // The first thread tells whether there are barriers: without them all others are plain calls.
     void run() {
-        const unsigned count = block_size.x * block_size.y * block_size.z;
-        if (fibers.size() < count) fibers.resize(count);
-        current = this;
-        shared.clear();
+        for (std::vector<char>& memory : shared) memory.clear();
+        std::fill(ended.begin(), ended.end(), false);
         resume(0);
-        if (fibers[0].done) {
+        if (ended[0]) {
             alone = true;
             for (unsigned t = 1; t < count; t++) place(t), kernel();
             alone = false;
@@ -48,12 +83,12 @@ class Block {
 
     void wait() {
         if (alone) fail("a thread waits at a barrier that the first thread of its block did not come to");
-        Fiber& fiber = fibers[running];
-        swapcontext(&fiber.context, &main);
+        fibers[running].pause();
     }
 
     template <class T>
-    T& shared_variable(int number) {
+    T& shared_variable(size_t number) {
+        if (shared.size() <= number) shared.resize(number + 1);
         std::vector<char>& memory = shared[number];
         if (memory.empty()) memory.assign(sizeof(T) + alignof(max_align_t), char(0xff));  // not zero, as on a GPU
         void* start = memory.data();
@@ -61,21 +96,15 @@ class Block {
         return *(T*)std::align(alignof(max_align_t), sizeof(T), start, space);
     }
 
-    static inline thread_local Block* current;
+    static inline Block* current;
 
   private:
-    struct Fiber {
-        ucontext_t context;
-        std::unique_ptr<char[]> stack;
-        bool started = false, done = false;
-    };
-    static constexpr size_t STACK = 1 << 16;
-
-    static void enter() {
-        current->kernel();
-        Fiber& fiber = current->fibers[current->running];
-        fiber.done = true;
-        swapcontext(&fiber.context, &current->main);
+    static void live() {
+        for (;;) {
+            current->kernel();
+            current->ended[current->running] = true;
+            fibers[current->running].pause();
+        }
     }
 
     // In random order; returns how many have ended.
@@ -84,26 +113,15 @@ class Block {
         unsigned done = 0;
         for (unsigned thread : threads) {
             resume(thread);
-            done += fibers[thread].done;
+            done += ended[thread];
         }
         return done;
     }
 
     void resume(unsigned thread) {
-        Fiber& fiber = fibers[running = thread];
+        running = thread;
         place(thread);
-        if (!fiber.started) {
-            if (!fiber.stack) fiber.stack.reset(new char[STACK]);
-            getcontext(&fiber.context);
-            fiber.context.uc_stack.ss_sp = fiber.stack.get();
-            fiber.context.uc_stack.ss_size = STACK;
-            fiber.context.uc_link = nullptr;
-            fiber.started = true;
-            fiber.done = false;
-            makecontext(&fiber.context, enter, 0);
-        }
-        swapcontext(&main, &fiber.context);
-        if (fiber.done) fiber.started = false;
+        fibers[thread].resume();
     }
 
     static void place(unsigned t) {
@@ -116,9 +134,10 @@ class Block {
 
     const std::function<void()>& kernel;
     std::mt19937& random;
-    static inline thread_local std::vector<Fiber> fibers;  // whose stacks are used again
-    std::map<int, std::vector<char>> shared;
-    ucontext_t main;
+    const unsigned count;
+    std::vector<char> ended;
+    static inline std::deque<Fiber> fibers;  // one for each thread of the largest block so far
+    std::vector<std::vector<char>> shared;
     unsigned running = 0;
     bool alone = false;
 };
