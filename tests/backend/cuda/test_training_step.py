@@ -10,12 +10,12 @@ import pytest
 from tests.backend.cuda.machine import Machine, Recording
 
 STEPS = """
-from tests.backend.cuda.machine.training import mark, train_steps
+from tests.backend.cuda.machine.workloads import mark, train_steps
 train_steps("tiny", "bf16", batch=2, side=64)
 """
 CHECKPOINTED = """
 from segnext.models.settings import ModelSettings
-from tests.backend.cuda.machine.training import train_steps
+from tests.backend.cuda.machine.workloads import train_steps
 train_steps(ModelSettings("tiny", gradient_checkpointing=True), "bf16", batch=2, side=128, steps=2)
 """
 HOST_OPERATOR = """

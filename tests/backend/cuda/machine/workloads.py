@@ -1,4 +1,4 @@
-"""What runs on the machine: steps of a training by the project's own loop, each of which ends with a mark."""
+"""What runs on the machine: training steps by the project's own loop and predictions, each of which ends with a mark."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from segnext.data.settings import InferenceSettings
+from segnext.evaluation.inference import SegmentationPredictor, evaluation_mode
 from segnext.models.segnext import create_model
 from segnext.models.settings import ModelSettings
 from segnext.training.loop import train
@@ -15,7 +17,7 @@ from segnext.training.loss import LossScale
 from segnext.training.optimizer import create_optimizer
 from segnext.training.schedule import ScheduleSettings
 
-__all__ = ["mark", "train_steps"]
+__all__ = ["mark", "predict_images", "train_steps"]
 
 _NUM_CLASSES = 150
 
@@ -51,3 +53,14 @@ def train_steps(model: ModelSettings | str, precision: str, *, batch: int, side:
         loss_scale=LossScale() if precision == "fp16" else None,
         on_step=lambda done: mark(f"step {done}"),
     )
+
+
+def predict_images(model: ModelSettings | str, precision: str, *, height: int, width: int, images: int = 3) -> None:
+    """Labels black images as an evaluation does; ``image N`` is marked after image N."""
+    network = create_model(model, num_classes=_NUM_CLASSES, precision=precision)
+    settings = InferenceSettings(scale=(width, height), size_divisor=1)
+    with evaluation_mode(network):
+        predictor = SegmentationPredictor(network, settings)
+        for image in range(1, images + 1):
+            predictor.predict(np.zeros((height, width, 3), np.uint8), f"image {image}")
+            mark(f"image {image}")
