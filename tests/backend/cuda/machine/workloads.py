@@ -1,4 +1,4 @@
-"""What runs on the machine: training steps by the project's own loop and predictions, each of which ends with a mark."""
+"""What runs on the machine: training steps by the project's own loop, and predictions; each ends with a mark."""
 
 from __future__ import annotations
 
