@@ -75,9 +75,34 @@ def test_a_recording_counts_copies_synchronisations_and_calls(tmp_path: Path) ->
     assert second.allocations == [64]
 
 
+def test_a_launch_moves_the_maps_that_it_is_given_and_no_others(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "operator any\n"
+        "operand 1000, 300\n"  # three maps
+        "operand 2000, 40\n"
+        "launch any first, grid 1 1 1, block 32 1 1\n"
+        "gets 1000\n"
+        "gets 2000\n"
+        "library cublas batched, 1x1x1\n"
+        "address 1200\n"
+        "moves 700\n"
+        "launch any second, grid 1 1 1, block 32 1 1\n"
+        "gets 1100\n"
+        "operator other\n"
+        "operand 1000, 8\n"
+        "launch other, grid 1 1 1, block 32 1 1\n"
+        "gets 1000\n"
+        "mark end, peak 0\n"
+    )
+    recording = Recording.read(log)["end"]
+    assert recording.launches == [Launch("any first", 32, 140), Launch("any second", 32, 100), Launch("other", 32, 8)]
+    assert recording.bytes_of_libraries == 700
+
+
 def test_commas_and_templates_of_a_launch_are_kept_together() -> None:
     source = "run<float, 4><<<blocks(a, b), THREADS>>>(x, f(y, z));"
-    expected = 'cuda_machine::launch("op run", blocks(a, b),  THREADS, [&] { run<float, 4>(x, f(y, z)); });'
+    expected = 'cuda_machine::launch("op run", blocks(a, b),  THREADS, [&] { run<float, 4>(x, f(y, z)); }, x, f(y, z));'
     assert translate(source, name="op") == expected
 
 

@@ -23,6 +23,7 @@ struct Array {
         return type == CUDNN_DATA_FLOAT ? CUDA_R_32F : type == CUDNN_DATA_HALF ? CUDA_R_16F : CUDA_R_16BF;
     }
     size_t count() const { return (size_t)sizes[0] * sizes[1] * sizes[2] * sizes[3]; }
+    size_t bytes() const { return count() * element_size(element_type()); }
     template <class Visit>
     void each(Visit visit) const {  // (number in NCHW order, place in memory)
         size_t number = 0;
@@ -94,6 +95,7 @@ struct Problem {
         machine_record("library cudnn %s, type %d, %dx%dx%dx%d by %dx%dx%dx%d stride %d, math %d, algorithm %d, workspace %zu",
                        what, (int)x.type, x.sizes[0], x.sizes[1], x.sizes[2], x.sizes[3], w.sizes[0], w.sizes[1], w.sizes[2],
                        w.sizes[3], convolution.stride[0], (int)convolution.math, algorithm, workspace);
+        if (algorithm >= 0) machine_record("moves %zu", x.bytes() + w.bytes() + y.bytes());
     }
 };
 

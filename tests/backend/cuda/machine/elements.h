@@ -6,6 +6,8 @@
 
 #include <cstddef>
 
+inline size_t element_size(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
+
 inline float element(const void* array, size_t i, cudaDataType_t type) {
     if (type == CUDA_R_32F) return ((const float*)array)[i];
     if (type == CUDA_R_16F) return __half2float(((const __half*)array)[i]);

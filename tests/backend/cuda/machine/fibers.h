@@ -14,6 +14,7 @@
 #include <random>
 #include <vector>
 
+#include "operands.h"
 #include "recorder.h"
 
 namespace cuda_machine {
@@ -147,8 +148,11 @@ T& shared(int number) {
     return Block::current->shared_variable<T>(number);
 }
 
-inline void launch(const char* name, dim3 grid, dim3 block, const std::function<void()>& kernel) {
+// `arguments` are those that `kernel` passes on, to be recorded.
+template <class... Arguments>
+void launch(const char* name, dim3 grid, dim3 block, const std::function<void()>& kernel, const Arguments&... arguments) {
     machine_record("launch %s, grid %u %u %u, block %u %u %u", name, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+    (record_addresses(arguments), ...);
     if (!machine_starts(block.x * block.y * block.z) || !machine_computes()) return;
     static std::mt19937 random(getenv("CUDA_MACHINE_SEED") ? atoi(getenv("CUDA_MACHINE_SEED")) : 0);
     grid_size = grid;

@@ -22,10 +22,20 @@ struct Matrix {
     }
 };
 
+// Its three matrices, each once; what all products of a batch share is counted once.
+void record_product(int m, int n, int k, const Matrix& a, const Matrix& b, const Matrix& c, size_t count, bool adds) {
+    const auto bytes = [&](const Matrix& x, size_t elements) {
+        machine_record("address %zu", (size_t)x.data);
+        return elements * (x.stride || count == 1 ? count : 1) * element_size(x.type);
+    };
+    machine_record("moves %zu", bytes(a, (size_t)m * k) + bytes(b, (size_t)k * n) + (adds ? 2 : 1) * bytes(c, (size_t)m * n));
+}
+
 // c (m x n) = a (m x k) b (k x n) of each number; sums are float.
 cublasStatus_t multiply(const char* call, int m, int n, int k, Matrix a, Matrix b, Matrix c, int count, float alpha, float beta,
                         cublasComputeType_t compute) {
     machine_record("library %s, %dx%dx%d, %d of type %d", call, m, n, k, count, (int)a.type);
+    record_product(m, n, k, a, b, c, count, beta != 0);
     const bool narrow = a.type != CUDA_R_32F;
     if (a.type != b.type || (compute == CUBLAS_COMPUTE_16F && a.type != CUDA_R_16F)) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (narrow && compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_16F) return CUBLAS_STATUS_NOT_SUPPORTED;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 __all__ = ["Launch", "Recording"]
@@ -11,10 +12,29 @@ __all__ = ["Launch", "Recording"]
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel: the operator's name and the kernel's, and how many threads."""
+    """One kernel: the operator's name and the kernel's, how many threads, and the bytes of the arrays that it gets."""
 
     name: str
     threads: int
+    bytes: int = 0
+
+
+@dataclass
+class _Operator:
+    """What ran in one operator of Jittor's: its arrays, and the addresses in them that each launch was given.
+
+    An address stands for the bytes from there to the next one that any launch or product of the operator was given,
+    so that a map of a larger array counts for itself. Each launch moves what it is given once, halos not counted.
+    """
+
+    arrays: dict[int, int] = field(default_factory=dict)
+    launches: list[tuple[str, int, set[int]]] = field(default_factory=list)
+    addresses: set[int] = field(default_factory=set)
+
+    def finished(self) -> list[Launch]:
+        starts = sorted(self.addresses | {first + size for first, size in self.arrays.items()})
+        sizes = {start: following - start for start, following in pairwise(starts)}
+        return [Launch(name, threads, sum(sizes[each] for each in given)) for name, threads, given in self.launches]
 
 
 @dataclass
@@ -23,6 +43,7 @@ class Recording:
 
     Attributes:
         launches: every kernel, in order.
+        bytes_of_libraries: read and written by cuBLAS and cuDNN, every array once.
         libraries: calls of cuDNN, cuBLAS and cuRAND by kind.
         copies: number and bytes by direction and kind, for example ("device to host", "blocking").
         synchronisations: by what was waited for.
@@ -32,11 +53,13 @@ class Recording:
 
     launches: list[Launch] = field(default_factory=list)
     libraries: Counter[str] = field(default_factory=Counter)
+    bytes_of_libraries: int = 0
     copies: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes_copied: Counter[tuple[str, str]] = field(default_factory=Counter)
     synchronisations: Counter[str] = field(default_factory=Counter)
     allocations: list[int] = field(default_factory=list)
     peak: int = 0
+    _operator: _Operator = field(default_factory=_Operator)
 
     @classmethod
     def read(cls, path: Path) -> dict[str, Recording]:
@@ -47,6 +70,7 @@ class Recording:
             if kind == "mark":
                 name, _, peak = rest.rpartition(", peak ")
                 current.peak = int(peak)
+                current._finish_operator()
                 recordings[name], current = current, cls()
             else:
                 current._add(kind, rest)
@@ -58,7 +82,18 @@ class Recording:
             threads = 1
             for number in (grid + block).replace("grid", " ").replace("block", " ").split():
                 threads *= int(number)
-            self.launches.append(Launch(name, threads))
+            self._operator.launches.append((name, threads, set()))
+        elif kind == "operator":
+            self._finish_operator()
+        elif kind == "operand":
+            first, size = map(int, rest.split(", "))
+            self._operator.arrays[first] = size
+        elif kind in ("gets", "address"):  # a kernel or a product
+            self._operator.addresses.add(int(rest))
+            if kind == "gets":
+                self._operator.launches[-1][2].add(int(rest))
+        elif kind == "moves":
+            self.bytes_of_libraries += int(rest)
         elif kind == "library":
             self.libraries[rest.partition(",")[0]] += 1
         elif kind == "copy":
@@ -70,11 +105,17 @@ class Recording:
         elif kind == "allocate":
             self.allocations.append(int(rest))
 
+    def _finish_operator(self) -> None:
+        self.launches += self._operator.finished()
+        self._operator = _Operator()
+
     def summary(self) -> str:
         """A table for people: what a step is made of."""
         small = sum(launch.threads <= 4096 for launch in self.launches)
         lines = [
-            f"{len(self.launches)} launches, {small} of at most 4096 threads",
+            f"{len(self.launches)} launches, {small} of at most 4096 threads; "
+            f"{sum(launch.bytes for launch in self.launches) / 1e9:.1f} GB read and written",
+            f"{self.bytes_of_libraries / 1e9:.1f} GB read and written by libraries",
             *(f"{count} {name}" for name, count in sorted(self.libraries.items())),
             *(
                 f"{count} copies {', '.join(key)}: {self.bytes_copied[key] / 1e6:.1f} MB"

@@ -58,8 +58,8 @@ T& shared(int number) {
     return block->shared_variable<T>(number);
 }
 
-template <class Kernel>
-void launch(const char*, dim3 grid, dim3 size, Kernel kernel) {
+template <class Kernel, class... Arguments>
+void launch(const char*, dim3 grid, dim3 size, Kernel kernel, const Arguments&...) {
     const unsigned blocks = grid.x * grid.y * grid.z, threads = size.x * size.y * size.z, together = std::min(blocks, 2u);
     std::vector<std::unique_ptr<Block>> places;
     std::vector<std::thread> pool;

@@ -10,6 +10,7 @@ import re
 __all__ = ["translate"]
 
 _LAUNCH = re.compile(r"([\w:]+(?:<[\w:, ]+>)?)\s*<<<")
+_BEGIN = re.compile(r"segnext::LaunchCheck launch_check\{__FILE__\};")  # of an operator, by nvcc.sh
 _SHARED = re.compile(r"__shared__\s+((?:typename\s+)?[\w:<>, ]+?)\s+(\w+)\s*((?:\[[^\]]*\])*)\s*;")
 
 
@@ -23,11 +24,14 @@ def translate(source: str, *, name: str) -> str:
         closing = _closing(source, opening)
         kernel = launch[1]
         label = f"{name} {kernel.partition('<')[0]}"
-        call = f'cuda_machine::launch("{label}", {grid}, {block}, [&] {{ {kernel}{source[opening : closing + 1]}; }})'
+        arguments = source[opening + 1 : closing]
+        passed = f", {arguments}" if arguments.strip() else ""
+        call = f'cuda_machine::launch("{label}", {grid}, {block}, [&] {{ {kernel}({arguments}); }}{passed})'
         parts += [source[place : launch.start()], call]
         place = closing + 1
+    text = _BEGIN.sub(rf'\g<0> cuda_machine::begin("{name}", this);', "".join(parts) + source[place:])
     numbers = iter(range(1_000_000))
-    return _SHARED.sub(lambda found: _reference(found, next(numbers)), "".join(parts) + source[place:])
+    return _SHARED.sub(lambda found: _reference(found, next(numbers)), text)
 
 
 def _reference(variable: re.Match[str], number: int) -> str:
