@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def compile_into(folder: Path) -> Any:
     jt = backend.start("cpu", log=folder / "log")
     for name in ("jit", "obj_files", "tmp"):
         (folder / name).mkdir(exist_ok=True)
-    if not (folder / "gen").exists():
+    with contextlib.suppress(FileExistsError):  # of another process
         (folder / "gen").symlink_to(Path(jt.flags.cache_path, "gen"))
     jt.flags.cache_path = str(folder)
     return jt
