@@ -140,14 +140,14 @@ def test_evaluation_counts_what_it_counts_on_the_cpu(
     settings = (f"checkpoint={trained}", "workers=0")
     on_machine(machine, "evaluate", *settings, f"precision={precision}", f"run_folder={tmp_path / 'cuda'}")
     on_cpu("evaluate", *settings, f"run_folder={tmp_path / 'cpu'}")
-    found, expected = (confusion(tmp_path / folder) for folder in ("cuda", "cpu"))
+    found, expected = (confusion(tmp_path / folder / "confusion.csv") for folder in ("cuda", "cpu"))
     assert found.sum() == expected.sum() > 0.9 * 2 * 32 * 32
     assert np.abs(found - expected).sum() / 2 <= NARROW.get(precision, 0) * expected.sum()
 
 
-def confusion(run: Path) -> Any:
+def confusion(table: Path) -> Any:
     """Pixels by label and prediction."""
-    with (run / "evaluation/confusion.csv").open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         return np.array([row[1:] for row in list(csv.reader(file))[1:]]).astype(int)
 
 
