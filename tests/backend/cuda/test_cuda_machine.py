@@ -8,25 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from segnext.backend.cuda.toolkit import installed_toolkits
-from tests.backend.cuda.machine import HERE, Launch, Recording, translate
+from tests.backend.cuda.machine import Launch, ProgramBuilder, Recording, translate
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Kernels with and without a barrier; given an argument, also one whose threads don't meet at theirs."""
-    toolkit = next((toolkit for toolkit in installed_toolkits() if toolkit.version[0] == 13), None)
-    if toolkit is None:
-        pytest.skip("no nvcc 13: the headers of CUDA are missing")
-    folder = tmp_path_factory.mktemp("program")
-    source, runtime = folder / "source.cc", folder / "runtime.o"
-    driver = Path(__file__).with_name("kernels") / "reverse.cc"
-    source.write_text(translate(driver.read_text(), name="test"))
-    flags = ["-std=c++17", "-w", "-O1", f"-I{HERE}", f"-I{driver.parent}", f"-I{toolkit.root / 'include'}"]
-    subprocess.run(["g++", *flags, "-c", str(HERE / "runtime.cc"), "-o", str(runtime)], check=True)
-    program = folder / "program"
-    subprocess.run(["g++", *flags, "-include", "device.h", str(source), str(runtime), "-o", str(program)], check=True)
-    return program
+    drivers = Path(__file__).with_name("kernels")
+    return ProgramBuilder(tmp_path_factory.mktemp("program"), drivers).build("test", "", drivers / "reverse.cc", "-O1")
 
 
 def run(program: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

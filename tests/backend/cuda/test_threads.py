@@ -1,4 +1,4 @@
-"""The project's own kernels with a real thread for each CUDA thread, under the compilers' sanitizers.
+"""The project's own kernels under the compilers' sanitizers, to which every CUDA thread is a thread.
 
 A driver per kernel compares its results with the definition; ThreadSanitizer sees a missing barrier, AddressSanitizer
 and UBSan see what reads or writes too far.
@@ -6,6 +6,7 @@ and UBSan see what reads or writes too far.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from collections.abc import Callable
@@ -13,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from segnext.backend.cuda.toolkit import installed_toolkits
 from segnext.kernels import adamw, attention, depthwise, mlp, norm, residual, resize
-from tests.backend.cuda.machine import HERE, translate
+from tests.backend.cuda.machine import ProgramBuilder
 
 KERNELS = {
     "adamw": adamw._HEADER,
@@ -28,6 +28,7 @@ KERNELS = {
 }
 SANITIZERS = {"races": "thread", "memory": "address,undefined"}
 FOUND = 66  # the exit code of ThreadSanitizer where it has reported something
+DRIVERS = Path(__file__).with_name("kernels")
 
 Build = Callable[[str, str], Path]
 
@@ -35,31 +36,20 @@ Build = Callable[[str, str], Path]
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Compiles the driver of a kernel, with the kernel before it, for a sanitizer."""
-    toolkit = next((toolkit for toolkit in installed_toolkits() if toolkit.version[0] == 13), None)
-    if toolkit is None:
-        pytest.skip("no nvcc 13: the headers of CUDA are missing")
-    folder = tmp_path_factory.mktemp("threads")
-    drivers = Path(__file__).with_name("kernels")
+    builder = ProgramBuilder(tmp_path_factory.mktemp("threads"), DRIVERS)
 
+    @functools.cache
     def build(kernel: str, sanitizer: str) -> Path:
-        program = folder / f"{kernel}-{sanitizer.partition(',')[0]}"
-        if not program.exists():
-            source = folder / f"{kernel}.cc"
-            text = KERNELS[kernel]
-            if sanitizer == SANITIZERS["races"]:  # what waits for threads takes as long as there are threads
-                text = text.replace("THREADS = 256;", "THREADS = 64;")
-            source.write_text(translate(text, name=kernel) + (drivers / f"{kernel}.cc").read_text())
-            flags = ["-std=c++17", "-O0", "-g1", "-w", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=undefined"]
-            flags += ["-DCUDA_MACHINE_THREADS", f"-I{HERE}", f"-I{drivers}", f"-I{toolkit.root / 'include'}"]
-            command = ["g++", *flags, "-include", "device.h", str(source), "-o", str(program), "-pthread"]
-            subprocess.run(command, check=True)
-        return program
+        flags = ["-O0", "-g1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=undefined"]
+        return builder.build(kernel, KERNELS.get(kernel, ""), DRIVERS / f"{kernel}.cc", *flags)
 
     return build
 
 
-def run(program: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def run(program: Path, *, left_out: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs a program, with one barrier of every thread left out if wanted, up to the first race."""
     # Without random addresses, which ThreadSanitizer of GCC 12 doesn't get along with where they have many bits.
+    settings = {"TSAN_OPTIONS": "halt_on_error=1 atexit_sleep_ms=0", "CUDA_MACHINE_NO_BARRIER": str(left_out)}
     command = ["setarch", "--addr-no-randomize", str(program)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | settings)
 
@@ -72,8 +62,17 @@ def test_the_kernels_are_right_and_sanitizers_report_nothing(build: Build, kerne
     assert not done.stderr
 
 
-def test_a_barrier_less_is_reported_as_a_race(build: Build) -> None:
-    program = build("depthwise", SANITIZERS["races"])
-    done = run(program, CUDA_MACHINE_NO_BARRIER="1", TSAN_OPTIONS="halt_on_error=1")
+@pytest.mark.parametrize("kernel", [name for name, source in KERNELS.items() if "__syncthreads" in source])
+def test_a_barrier_less_is_reported_as_a_race(build: Build, kernel: str) -> None:
+    done = run(build(kernel, SANITIZERS["races"]), left_out=1)
     assert done.returncode == FOUND
     assert "data race" in done.stderr
+
+
+def test_blocks_that_write_to_one_place_are_reported(build: Build) -> None:
+    assert run(build("overlap", SANITIZERS["races"])).returncode == FOUND
+
+
+def test_a_thread_beyond_a_shared_array_is_reported(build: Build) -> None:
+    done = run(build("beyond", SANITIZERS["memory"]))
+    assert "heap-buffer-overflow" in done.stderr

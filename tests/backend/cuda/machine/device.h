@@ -1,5 +1,4 @@
-// CUDA's language for g++, included before a translated source: kernels are functions, the threads of a block fibers
-// (fibers.h) or, with CUDA_MACHINE_THREADS defined, real threads (threads.h).
+// CUDA's language for g++, included before a translated source: kernels are functions, the threads of a block fibers.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -22,11 +21,7 @@
 #define __CUDACC__ 1
 #define warpSize 32
 
-#ifdef CUDA_MACHINE_THREADS
-#include "threads.h"
-#else
 #include "fibers.h"
-#endif
 
 #define threadIdx cuda_machine::thread_index
 #define blockIdx cuda_machine::block_index
@@ -37,7 +32,7 @@
 using std::max;
 using std::min;
 
-// An atomic that is one for real threads, too.
+// Atomic to ThreadSanitizer, too.
 template <class T, class Change>
 T atomic_change(T* place, Change change) {
     T before, after;

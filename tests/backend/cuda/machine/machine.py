@@ -129,9 +129,8 @@ class Machine:
         shutil.rmtree(self.home, ignore_errors=True)
         assemble(pieces, self.folder / "homes").rename(self.home)
         library = self.folder / "libmachine.so"
-        _build(
-            library, *(HERE / f"{name}.cc" for name in ("runtime", "cudnn", "libraries")), include=self.home / "include"
-        )
+        parts = ("runtime", "fibers", "cudnn", "libraries")
+        _build(library, *(HERE / f"{name}.cc" for name in parts), include=self.home / "include")
         build_driver(self.folder / "driver")
         for name in _LIBRARIES if libraries else _LIBRARIES[:1]:
             for link in (self.home / "lib64").glob(f"lib{name}*.so*"):
