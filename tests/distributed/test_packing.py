@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segnext import backend
-from segnext.distributed.all_reduce import pack, unpack
+from segnext.distributed.all_reduce import buckets_of, pack, unpack
 
 jt = backend.start()
 
@@ -34,7 +34,8 @@ def test_one_variable_alone_can_be_packed() -> None:
     assert np.array_equal(unpack(pack([jt.array(array)]), [array.shape])[0].numpy(), array)
 
 
-def test_hundreds_of_variables_can_be_packed() -> None:
-    many = [jt.ones((i % 5 + 1,)) * i for i in range(600)]
-    variables = unpack(pack(many), [variable.shape for variable in many])
-    assert [float(variable.numpy()[0]) for variable in variables] == list(range(600))
+def test_messages_are_limited_in_bytes_and_variables_and_hold_each_variable_once_in_order() -> None:
+    sizes = {str(i): 40 << 20 if i == 50 else 4 for i in range(100)}
+    buckets = list(buckets_of(sizes))
+    assert [name for bucket in buckets for name in bucket] == list(sizes)
+    assert [len(bucket) for bucket in buckets] == [32, 18, 1, 32, 17]
