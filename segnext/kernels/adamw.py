@@ -17,12 +17,12 @@ _HEADER = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("each.h", "several.h", "adamw.h")
 )
 _ONE = """
-    {{in{0}_p, in{1}_p, in{2}_p, in{3}_p, out{4}_p, out{5}_p, out{6}_p, beta1, rest1, beta2, rest2, eps,
+    {{in{0}_p, in{1}_p, in{2}_p, in{3}_p, out{4}_p, out{5}_p, out{6}_p, beta1, rest1, beta2, rest2, eps, scale,
       (float)data["kept{7}"], (float)data["rate{7}"], unbias}},"""
 _STEPS = "".join(_ONE.format(*range(4 * i, 4 * i + 4), *range(3 * i, 3 * i + 3), i) for i in range(TOGETHER))
 _SOURCE = f"""
 const float beta1 = data["beta1"], rest1 = data["rest1"], beta2 = data["beta2"], rest2 = data["rest2"];
-const float eps = data["eps"], unbias = data["unbias"];
+const float eps = data["eps"], scale = data["scale"], unbias = data["unbias"];
 const segnext::AdamW steps[] = {{{_STEPS}
 }};
 const size_t counts[] = {{{", ".join(f"(size_t)in{4 * i}->num" for i in range(TOGETHER))}}};
@@ -53,13 +53,14 @@ class Moved:
 
 
 def adamw_step(
-    moved: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float
+    moved: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float, scale: float = 1.0
 ) -> list[tuple[Var, Var, Var]]:
     """Decays each parameter by rate·weight_decay of itself, then takes the Adam step (Loshchilov, Hutter; ICLR 2019).
 
     Args:
         moved: the parameters.
         steps: counts this one, from 1.
+        scale: what all gradients are multiplied with.
 
     Returns:
         The new parameter, first and second moment of each.
@@ -74,18 +75,19 @@ def adamw_step(
             chunk = [moved[number] for number in own]
             if len(chunk) < TOGETHER:
                 chunk += [min(chunk, key=lambda one: one.parameter.numel())] * (TOGETHER - len(chunk))  # to no effect
-            values = _step(chunk, steps=steps, betas=betas, eps=eps)
+            values = _step(chunk, steps=steps, betas=betas, eps=eps, scale=scale)
             result.update(zip(own, zip(values[::3], values[1::3], values[2::3], strict=True), strict=False))
     return [result[number] for number in range(len(moved))]
 
 
-def _step(chunk: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float) -> list[Var]:
+def _step(chunk: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float, scale: float) -> list[Var]:
     data = {
         "beta1": betas[0],
         "rest1": 1 - betas[0],
         "beta2": betas[1],
         "rest2": 1 - betas[1],
         "eps": eps,
+        "scale": scale,
         "unbias": (1 - betas[1] ** steps) ** -0.5,
     }
     for i, one in enumerate(chunk):
@@ -99,13 +101,14 @@ def _step(chunk: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps
 
 
 def adamw_reference(
-    moved: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float
+    moved: Sequence[Moved], *, steps: int, betas: tuple[float, float], eps: float, scale: float = 1.0
 ) -> list[tuple[Var, Var, Var]]:
     """The same in plain Jittor: what the kernel is tested against."""
     result = []
     for one in moved:
-        first = betas[0] * one.exp_avg + (1 - betas[0]) * one.gradient
-        second = betas[1] * one.exp_avg_sq + (1 - betas[1]) * one.gradient * one.gradient
+        gradient = one.gradient * scale
+        first = betas[0] * one.exp_avg + (1 - betas[0]) * gradient
+        second = betas[1] * one.exp_avg_sq + (1 - betas[1]) * gradient * gradient
         denominator = jt.sqrt(second) / (1 - betas[1] ** steps) ** 0.5 + eps
         decayed = one.parameter * (1 - one.rate * one.weight_decay)
         result.append((decayed - one.rate / (1 - betas[0] ** steps) * first / denominator, first, second))

@@ -88,9 +88,11 @@ class AdamW:
         self._exp_avg = {name: _zeros(p) for name, p in parameters.items()}
         self._exp_avg_sq = {name: _zeros(p) for name, p in parameters.items()}
         self._gradients: dict[str, Var] = {}
+        self._scale = 1.0  # of the gradients, to be applied yet
 
     def backward(self, loss: Var) -> None:
         """Adds the gradients of ``loss`` (scalar) to those gathered since the last step."""
+        assert self._scale == 1, "gradients that were scaled take a step first"
         gradients = jt.grad(loss, list(self.parameters.values()), False)
         for name, gradient in zip(self.parameters, gradients, strict=True):
             gradient = gradient.stop_grad()
@@ -101,16 +103,18 @@ class AdamW:
         self._gradients = all_reduce_means(self._gradients)
 
     def scale_gradients(self, factor: float) -> None:
-        """Multiplies all gathered gradients by ``factor``."""
-        self._gradients = {name: gradient * factor for name, gradient in self._gradients.items()}
+        """Multiplies all gathered gradients by ``factor``, once they are used."""
+        self._scale *= factor
 
     def zero_grad(self) -> None:
         """Drops the gathered gradients, which leaves out a step."""
         self._gradients = {}
+        self._scale = 1.0
 
     def gradient_norm(self) -> Var:
         """L2 norm of all gathered gradients together, shape (1,)."""
-        return gradient_norm(self._gradients.values())
+        norm = gradient_norm(self._gradients.values())
+        return norm if self._scale == 1 else norm * self._scale
 
     def step(self, lr: float) -> None:
         """Moves every parameter by the gathered gradients with base rate ``lr`` and drops them."""
@@ -126,10 +130,11 @@ class AdamW:
             )
             for name, gradient in self._gradients.items()
         ]
-        for old, new in zip(moved, adamw_step(moved, steps=self.steps, betas=self.betas, eps=self.eps), strict=True):
+        stepped = adamw_step(moved, steps=self.steps, betas=self.betas, eps=self.eps, scale=self._scale)
+        for old, new in zip(moved, stepped, strict=True):
             for variable, value in zip((old.parameter, old.exp_avg, old.exp_avg_sq), new, strict=True):
                 variable.update(value)
-        self._gradients = {}
+        self.zero_grad()
 
     def moments(self) -> dict[str, Var]:
         """Both moments of every parameter as ``exp_avg/NAME`` and ``exp_avg_sq/NAME``, PyTorch's names for them."""

@@ -20,13 +20,14 @@ def drawn(shape: tuple[int, ...], *, rate: float = 0.01, weight_decay: float = 0
     return Moved(parameter, gradient, first, jt.array(rng.random(shape).astype("f")), rate, weight_decay)
 
 
-@pytest.mark.parametrize("steps", [1, 1000])
-def test_a_step_of_parameters_of_any_shape_equals_plain_jittor(steps: int) -> None:
+@pytest.mark.parametrize(("steps", "scale"), [(1, 1.0), (1000, 0.3)])
+def test_a_step_of_parameters_of_any_shape_equals_plain_jittor(steps: int, scale: float) -> None:
     moved = [
         drawn(shape, rate=0.01 * (i + 1), weight_decay=0.1 * (i % 2), seed=i)
         for i, shape in enumerate(SHAPES * (TOGETHER // 2))  # more of each rank than an operator takes
     ]
-    ours, plain = (step(moved, steps=steps, betas=(0.9, 0.999), eps=1e-8) for step in (adamw_step, adamw_reference))
+    options = {"steps": steps, "betas": (0.9, 0.999), "eps": 1e-8, "scale": scale}
+    ours, plain = (step(moved, **options) for step in (adamw_step, adamw_reference))
     for found, expected in zip(ours, plain, strict=True):
         for name, one, other in zip(("parameter", "first", "second"), found, expected, strict=True):
             np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)

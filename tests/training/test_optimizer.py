@@ -89,6 +89,20 @@ def test_two_backward_passes_gather_their_gradients_into_one_step() -> None:
     np.testing.assert_array_equal(halves.parameters["w"].numpy(), whole.parameters["w"].numpy())
 
 
+def test_gradients_of_a_scaled_loss_are_scaled_back_for_the_norm_and_one_step() -> None:
+    start = {"w": np.array([1.0, 2.0], "f")}
+    scaled, plain = _optimizer(start), _optimizer(start)
+    slope = jt.array(np.array([3.0, 4.0], "f"))
+    for _ in range(2):  # the second step is not scaled back again by the first one's factor
+        scaled.backward((scaled.parameters["w"] * slope).sum() * 1024)
+        scaled.scale_gradients(1 / 1024)
+        plain.backward((plain.parameters["w"] * slope).sum())
+        assert scaled.gradient_norm().item() == plain.gradient_norm().item() == 5
+        scaled.step(0.1)
+        plain.step(0.1)
+    np.testing.assert_array_equal(scaled.parameters["w"].numpy(), plain.parameters["w"].numpy())
+
+
 def test_a_restored_optimiser_goes_on_as_if_never_interrupted() -> None:
     slope = jt.array(np.array([0.3, -0.7], "f"))
 

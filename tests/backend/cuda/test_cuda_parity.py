@@ -7,7 +7,7 @@ import pytest
 from tests.backend.cuda.machine import Machine
 from tests.backend.cuda.machine.machine import REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 STEPS = f"""
 import runpy
@@ -22,18 +22,14 @@ for name, value in found.items():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
-def test_losses_gradients_and_weights_of_three_steps_equal_the_cpus(precision: str) -> None:
-    if problem := Machine.problem():
-        pytest.skip(problem)
-    done = Machine.shared().run(STEPS, precision)
+def test_losses_gradients_and_weights_of_three_steps_equal_the_cpus(machine: Machine, precision: str) -> None:
+    done = machine.run(STEPS, precision)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "gradient: " in done.stdout
 
 
-def test_steps_have_the_same_bits_whatever_order_the_threads_come_in() -> None:
-    if problem := Machine.problem():
-        pytest.skip(problem)
-    runs = [Machine.shared().run(BITS, CUDA_MACHINE_SEED=seed, PYTHONHASHSEED="0") for seed in ("1", "2")]
+def test_steps_have_the_same_bits_whatever_order_the_threads_come_in(machine: Machine) -> None:
+    runs = [machine.run(BITS, CUDA_MACHINE_SEED=seed, PYTHONHASHSEED="0") for seed in ("1", "2")]
     assert runs[0].returncode == 0, runs[0].stderr[-4000:]
     assert "losses" in runs[0].stdout
     assert runs[0].stdout == runs[1].stdout

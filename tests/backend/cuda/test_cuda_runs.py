@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from tests.backend.cuda.machine import Machine
 from tests.backend.cuda.machine.machine import REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TRAIN = (
     "model=tiny",
@@ -51,13 +51,6 @@ def stop():
 threading.Thread(target=stop, daemon=True).start()
 """
 NARROW = {"tf32": 0.02, "bf16": 0.1, "fp16": 0.02}  # share of pixels that may get another label than in float32
-
-
-@pytest.fixture(scope="module")
-def machine() -> Machine:
-    if problem := Machine.problem():
-        pytest.skip(problem)
-    return Machine.shared()
 
 
 @pytest.fixture(scope="module")

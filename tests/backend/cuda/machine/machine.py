@@ -22,22 +22,17 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[3]
 _LIBRARIES = ("cudart", "cublas", "cudnn", "curand", "cusparse")
 
-# Jittor's home of CUDA keeps its place when a header of ours changes, so that the core, which takes minutes to compile
-# and includes none of them, stays.
-_HOME = """
-import sys; from pathlib import Path
+# Every Python that starts on the machine runs this first. Jittor's home of CUDA keeps its place when a header of ours
+# changes, so that the core, which takes minutes to compile and includes none of them, stays.
+_SITE = """
+from pathlib import Path
 from segnext.backend.cuda import bring_up
 bring_up.assemble = lambda pieces, folder: Path({home!r})
 """
 _START = """
+import sys; from pathlib import Path
 from segnext import backend
 jt = backend.start("cuda", log=Path({log!r}))
-"""
-_NAME_OF_CACHE = """
-from segnext.backend.compile_cache import CompileCache
-from segnext.backend.device import choose_device
-choose_device("cuda", None)
-print(CompileCache.of_this_machine("cuda").name)
 """
 
 
@@ -68,12 +63,6 @@ class Machine:
         """The one that all tests use, in the user's cache."""
         return cls(cache_home() / "cuda-machine")
 
-    @property
-    def ready(self) -> bool:
-        """Whether the core is compiled as today's sources want it, so that a process starts in seconds."""
-        done = self._python(_NAME_OF_CACHE)
-        return any(done.stdout.strip() in path.parts for path in self._caches("core-is-ready"))
-
     def run(
         self, code: str, *arguments: str, computes: bool = True, record: Path | None = None, **settings: str
     ) -> subprocess.CompletedProcess[str]:
@@ -85,26 +74,23 @@ class Machine:
             record: file to add what was recorded to.
             settings: environment variables.
         """
-        settings |= {
-            **({} if computes else {"CUDA_MACHINE_IDLE": "1"}),
-            **({"CUDA_MACHINE_LOG": str(record)} if record else {}),
-        }
         start = _START.format(log=str(self.folder / "jittor.log"))
-        return self._python(start + code, *arguments, **settings)
+        command = [sys.executable, "-c", start + code, *arguments]
+        environment = self.environment(computes=computes, record=record) | settings
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.folder, check=False)
 
-    def _python(self, code: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def environment(self, *, computes: bool = True, record: Path | None = None) -> dict[str, str]:
+        """With which any process runs on the machine; arguments as in ``run``."""
         unwanted = ("cc_flags", "JITTOR_HOME", "CUDA_VISIBLE_DEVICES", "nvcc_path")
-        environment = {name: value for name, value in os.environ.items() if name not in unwanted}
-        environment |= {
+        return {name: value for name, value in os.environ.items() if name not in unwanted} | {
             "HOME": str(self.folder),
             "SEGNEXT_HOME": str(self.folder / "segnext"),  # of Jittor's compile cache
             "LD_LIBRARY_PATH": str(self.folder / "driver"),
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]),
+            "PYTHONPATH": os.pathsep.join([str(self.folder / "site"), str(REPOSITORY), *sys.path]),
             "CUDA_MACHINE_LIBRARY": str(self.home / "lib64/libcudart.so"),
-            **settings,
+            **({} if computes else {"CUDA_MACHINE_IDLE": "1"}),
+            **({"CUDA_MACHINE_LOG": str(record)} if record else {}),
         }
-        command = [sys.executable, "-c", _HOME.format(home=str(self.home)) + code, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.folder, check=False)
 
     def compiled(self, pattern: str) -> list[str]:
         """Names of what Jittor has compiled so far."""
@@ -123,7 +109,7 @@ class Machine:
         """Lays everything in place, unless it is there in this very state."""
         pieces = survey()
         stamp = self.folder / "state"
-        state = _state(pieces)
+        state = f"{_state(pieces)} {self._translated} {libraries}"
         if stamp.exists() and stamp.read_text() == state:
             return
         shutil.rmtree(self.home, ignore_errors=True)
@@ -132,6 +118,8 @@ class Machine:
         parts = ("runtime", "fibers", "cudnn", "libraries")
         _build(library, *(HERE / f"{name}.cc" for name in parts), include=self.home / "include")
         build_driver(self.folder / "driver")
+        (self.folder / "site").mkdir(exist_ok=True)
+        (self.folder / "site/sitecustomize.py").write_text(_SITE.format(home=str(self.home)))
         for name in _LIBRARIES if libraries else _LIBRARIES[:1]:
             for link in (self.home / "lib64").glob(f"lib{name}*.so*"):
                 link.unlink()
