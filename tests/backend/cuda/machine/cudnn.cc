@@ -62,7 +62,8 @@ struct Problem {
         const auto type = x.type;
         const bool unit = convolution.stride[0] == 1 && convolution.stride[1] == 1;
         if (w.type != type || y.type != type || convolution.compute != CUDNN_DATA_FLOAT) return false;
-        if (convolution.groups != 1 || w.sizes[1] != x.sizes[1] || w.sizes[0] != y.sizes[1]) return false;
+        if (w.sizes[1] * convolution.groups != x.sizes[1] || w.sizes[0] != y.sizes[1]) return false;
+        if (convolution.groups > 1 && (fft || winograd)) return false;
         if (fft) return type == CUDNN_DATA_FLOAT && unit;
         if (winograd)
             return unit && w.sizes[2] == 3 && w.sizes[3] == 3 && (nonfused ? type != CUDNN_DATA_BFLOAT16 : type == CUDNN_DATA_FLOAT);
@@ -73,7 +74,7 @@ struct Problem {
     // Calls (place in x, place in w, place in y) for every product of the convolution.
     template <class Product>
     void products(Product product) const {
-        const int rows = x.sizes[2], columns = x.sizes[3];
+        const int rows = x.sizes[2], columns = x.sizes[3], filters_of_group = w.sizes[0] / convolution.groups;
         size_t filter = 0;
         for (int k = 0; k < w.sizes[0]; k++)
             for (int c = 0; c < w.sizes[1]; c++)
@@ -83,7 +84,8 @@ struct Problem {
                             for (int h = 0; h < y.sizes[2]; h++) {
                                 const int row = h * convolution.stride[0] - convolution.padding[0] + i * convolution.dilation[0];
                                 if (row < 0 || row >= rows) continue;
-                                const size_t from = (((size_t)n * x.sizes[1] + c) * rows + row) * columns;
+                                const int channel = k / filters_of_group * w.sizes[1] + c;
+                                const size_t from = (((size_t)n * x.sizes[1] + channel) * rows + row) * columns;
                                 const size_t to = (((size_t)n * y.sizes[1] + k) * y.sizes[2] + h) * y.sizes[3];
                                 for (int v = 0; v < y.sizes[3]; v++) {
                                     const int column = v * convolution.stride[1] - convolution.padding[1] + j * convolution.dilation[1];
