@@ -19,7 +19,6 @@ from segnext.errors import BackendError
 from segnext.evaluation.arrays import JittorArrays
 from segnext.files import package_environment
 from segnext.kernels.labels import View, labels
-from segnext.kernels.resize import resize
 from segnext.models.segnext import create_model
 from segnext.training.loss import segmentation_loss
 from segnext.training.optimizer import AdamW, parameter_groups
@@ -82,11 +81,8 @@ class Inference(Logits):
     def finish(self, logits: Any) -> None:
         """Finds the labels as predict does."""
         size = self.images.shape[2:]
-        if jt.flags.use_cuda:
-            jt.argmax(resize(logits, size), 1)[0].numpy()
-            return
-        for scores in logits.numpy():
-            labels([View(scores[None], [(0, 0)], size, size)], size)
+        for number in range(len(self.images)):
+            labels([View([logits[number]], [(0, 0)], size, size)], size)
 
 
 class Pipeline:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segnext import backend
 from segnext.backend import jt
+from segnext.kernels.labels import MOST_WINDOWS
 from segnext.kernels.sampling import Taps, best_channel, bilinear_taps, sample
 from segnext.models.folding import folded
 from segnext.models.segnext import SegNeXt
@@ -32,9 +33,8 @@ class Arrays(Protocol):
         """How many scores to hold at full resolution at a time."""
         ...
 
-    @property
-    def fuses_labels(self) -> bool:
-        """Whether ``kernels.labels`` takes them, which needs no scores at full resolution."""
+    def fuses_labels(self, windows: int) -> bool:
+        """Whether ``kernels.labels`` takes the logits of so many, which needs no scores at full resolution."""
         ...
 
     def no_grad(self) -> Any:
@@ -83,15 +83,15 @@ class JittorArrays:
     def strip_floats(self) -> int:
         return _STRIP_FLOATS[backend.device_name()]
 
-    @property
-    def fuses_labels(self) -> bool:
-        return not jt.flags.use_cuda
+    def fuses_labels(self, windows: int) -> bool:
+        return not jt.flags.use_cuda or windows <= MOST_WINDOWS
 
     def no_grad(self) -> Any:
         return jt.no_grad()
 
     def for_inference(self, model: Any) -> Any:
-        return folded(model) if isinstance(model, SegNeXt) else model
+        # On CUDA a norm is taken together with the branch that follows, which saves more.
+        return folded(model) if isinstance(model, SegNeXt) and not jt.flags.use_cuda else model
 
     def forward(self, model: Any, images: NDArray[np.float32]) -> Sequence[Any]:
         logits = self.computed(model(jt.array(images)))  # so that the activations are freed before the next pass
@@ -130,7 +130,9 @@ class NumpyArrays:
     """On the CPU, without Jittor."""
 
     strip_floats = _STRIP_FLOATS["cpu"]
-    fuses_labels = False
+
+    def fuses_labels(self, windows: int) -> bool:
+        return False
 
     @contextmanager
     def no_grad(self) -> Iterator[None]:

@@ -154,7 +154,7 @@ class SegmentationPredictor:
         seed: a non-negative number that chooses the random bases together with the image's name.
         repeat: number of the repetition: another one means other bases.
         strip_floats: scores held at full resolution at a time, 2**22 on a CPU and 2**26 on a GPU if that is not given;
-            Jittor's labels need none on a CPU where it is not given.
+            labels need none where it is not given, of Jittor's logits.
     """
 
     def __init__(
@@ -182,15 +182,7 @@ class SegmentationPredictor:
         """Like ``predict`` for several images, which share the passes through the model where sizes agree."""
         with self._arrays.no_grad():
             passes = self._passes(images, names)
-            if self._arrays.fuses_labels and self.strip_floats is None:
-                return [
-                    labels([dense.view() for dense in own], (image.shape[0], image.shape[1]))
-                    for own, image in zip(passes, images, strict=True)
-                ]
-            return [
-                np.concatenate([self._arrays.best_class(strip) for strip in self._strips(own, image)])
-                for own, image in zip(passes, images, strict=True)
-            ]
+            return [self._labels(own, image) for own, image in zip(passes, images, strict=True)]
 
     @out_of_memory_explained(_LESS_MEMORY)
     def predict_with_confidence(
@@ -296,6 +288,12 @@ class SegmentationPredictor:
         self.model.seed_noise([crop.seed for crop in crops])
         for crop, logits in zip(crops, self._arrays.forward(self.model, inputs), strict=True):
             crop.target.parts.append((crop.top, crop.left, logits))
+
+    def _labels(self, passes: Sequence[DenseLogits], image: NDArray[np.uint8]) -> NDArray[np.int32]:
+        windows = sum(len(dense.parts) for dense in passes)
+        if self.strip_floats is None and self._arrays.fuses_labels(windows):
+            return labels([dense.view() for dense in passes], (image.shape[0], image.shape[1]))
+        return np.concatenate([self._arrays.best_class(strip) for strip in self._strips(passes, image)])
 
     def _strips(
         self, passes: Sequence[DenseLogits], image: NDArray[np.uint8], *, probabilities: bool = False

@@ -16,7 +16,7 @@ void add_bias(T* y, const T* bias, int batch, int channels, int pixels) {
 // A figure of each plane.
 template <class T>
 void sum_planes(const T* x, float* sums, int planes, int pixels) {
-    plane_sums<<<planes, THREADS>>>(Values<T>{x}, sums, pixels, (size_t)planes * pixels);
+    plane_sums<<<planes, THREADS>>>(x, sums, pixels, (size_t)planes * pixels);
 }
 
 }  // namespace segnext

@@ -4,49 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-
-import numpy as np
+from pathlib import Path
 
 from segnext.backend import Var, jt
-from segnext.kernels.sums import square_sum
+from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = ["gradient_norm", "gradient_norm_reference"]
 
 TOGETHER = 32  # gradients of an operator
+_PARTS = 64  # as PARTS in gradient_norm_cuda.h
 
-# In runs, each by one thread: the same bits for any number of threads.
-_HEADER = """
-#include <algorithm>
-#include <cmath>
-#include <vector>
-namespace segnext {
-static double square_sum(const float* x, long long count) {
-    const long long run = 4096, runs = (count + run - 1) / run;
-    std::vector<double> parts(runs);
-    #pragma omp parallel for if (runs > 16)
-    for (long long i = 0; i < runs; i++) {
-        const long long last = std::min(count, (i + 1) * run);
-        float part = 0;
-        #pragma omp simd reduction(+ : part)
-        for (long long j = i * run; j < last; j++) part += x[j] * x[j];
-        parts[i] = part;
-    }
-    double total = 0;
-    for (double part : parts) total += part;
-    return total;
-}
-}
+_CPU_HEADER = Path(__file__).with_name("gradient_norm_cpu.h").read_text(encoding="utf-8")
+_CUDA_HEADER = PLANES_CUDA + Path(__file__).with_name("gradient_norm_cuda.h").read_text(encoding="utf-8")
+_SOURCE = f"""
+const float* const arrays[] = {{{", ".join(f"in{i}_p" for i in range(1, TOGETHER + 1))}}};
+const size_t counts[] = {{{", ".join(f"(size_t)in{i}->num" for i in range(1, TOGETHER + 1))}}};
+segnext::add_to_norm(in0_p, arrays, counts, (int)data["arrays"], RESULTS);
 """
 
 
 def gradient_norm(gradients: Iterable[Var]) -> Var:
     """√Σx² over the elements of all ``gradients`` (float32, of any shapes), shape (1,)."""
-    if jt.flags.use_cuda:
-        return jt.sqrt(sum(square_sum(gradient) for gradient in gradients))
     of_rank: defaultdict[int, list[Var]] = defaultdict(list)  # an operator is compiled for the ranks of its arrays
     for gradient in gradients:
         of_rank[gradient.ndim].append(gradient)
-    norm = jt.array(np.zeros(1, np.float32))
+    norm = jt.zeros(1)
     for same in of_rank.values():
         for first in range(0, len(same), TOGETHER):
             norm = _add(norm, same[first : first + TOGETHER])
@@ -54,9 +36,13 @@ def gradient_norm(gradients: Iterable[Var]) -> Var:
 
 
 def _add(norm: Var, gradients: Sequence[Var]) -> Var:
-    sums = "".join(f"total += segnext::square_sum(in{i}_p, in{i}->num);" for i in range(1, len(gradients) + 1))
-    source = f"double total = (double)in0_p[0] * in0_p[0]; {sums} out0_p[0] = std::sqrt(total);"
-    return jt.code([1], "float32", [norm, *gradients], cpu_header=_HEADER, cpu_src=source)
+    inputs = [norm, *gradients, *[gradients[0]] * (TOGETHER - len(gradients))]
+    data = {"arrays": len(gradients)}
+    if not jt.flags.use_cuda:
+        source = _SOURCE.replace("RESULTS", "out0_p")
+        return jt.code([1], "float32", inputs, cpu_header=_CPU_HEADER, cpu_src=source, data=data)
+    source, shapes = _SOURCE.replace("RESULTS", "out0_p, out1_p"), [[1], [len(gradients) * _PARTS]]
+    return jt.code(shapes, ["float32"] * 2, inputs, cuda_header=_CUDA_HEADER, cuda_src=source, data=data)[0]
 
 
 def gradient_norm_reference(gradients: Iterable[Var]) -> Var:

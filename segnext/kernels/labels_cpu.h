@@ -1,5 +1,6 @@
 // Labels of an image from the stride-8 logits of the network's passes over it, on the CPU, float32. Only some pixels have
-// all their scores at a time: the classes of a pixel lie side by side, so that a blend is a vector operation.
+// all their scores at a time: the classes of a pixel lie side by side, so that a blend is a vector operation. views.h comes
+// first.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -12,41 +13,18 @@ constexpr float NO_CLASS = -1e30f;  // the score of the lanes after the last cla
 constexpr int PIXELS = 64;          // whose scores exist at a time
 constexpr int JOB = 32;             // rows at a time, which share the rows of the network's input that they read
 
-// The logits of one pass: windows over the network's input, each resized to its size in pixels, averaged where they
-// overlap, and the input resized again to the image where `again`.
-struct View {
-    int windows, h, w, window_height, window_width, height, width, again;
-    const int* corners;  // top and left of each window
-    Taps rows, columns, image_rows, image_columns;
-    std::vector<float> logits;  // of each window, (h, w, lanes)
-
-    bool whole() const { return windows == 1 && window_height == height && window_width == width; }
+// The logits of one pass as well, of each window (h, w, lanes).
+struct Cells : View {
+    std::vector<float> logits;
 };
 
 class Views {
   public:
     const int count, classes, lanes;
 
-    Views(const float* logits, const int* plan, const float* weights)
-        : count(*plan), classes(plan[1]), lanes((classes + SIDE - 1) / SIDE * SIDE), views(count) {
-        plan += 2;
-        const auto taps = [&](int outputs) {
-            const Taps result{plan, plan + outputs, weights, outputs};
-            plan += 2 * outputs;
-            weights += outputs;
-            return result;
-        };
-        const int height = *plan++, width = *plan++;
-        for (View& view : views) {
-            for (int* member : {&view.windows, &view.h, &view.w, &view.window_height, &view.window_width, &view.height,
-                                &view.width, &view.again})
-                *member = *plan++;
-            view.corners = plan;
-            plan += 2 * view.windows;
-            view.rows = taps(view.window_height);
-            view.columns = taps(view.window_width);
-            view.image_rows = taps(view.again ? height : 0);
-            view.image_columns = taps(view.again ? width : 0);
+    Views(const float* logits, Plan plan) : count(plan.views), classes(plan.classes), lanes((classes + SIDE - 1) / SIDE * SIDE), views(count) {
+        for (Cells& view : views) {
+            static_cast<View&>(view) = plan.next();
             const ptrdiff_t cells = (ptrdiff_t)view.h * view.w;
             view.logits.assign(view.windows * cells * lanes, NO_CLASS);
             for (int n = 0; n < view.windows; n++, logits += classes * cells) {
@@ -60,16 +38,16 @@ class Views {
         }
     }
 
-    const View& operator[](int i) const { return views[i]; }
+    const Cells& operator[](int i) const { return views[i]; }
 
   private:
-    std::vector<View> views;
+    std::vector<Cells> views;
 };
 
 // Of one thread: rows of a view's input, kept for the rows of the image that come next.
 class Rows {
   public:
-    Rows(const View& view, int lanes) : view(view), lanes(lanes), line((size_t)view.w * lanes), kept{-1, -1} {
+    Rows(const Cells& view, int lanes) : view(view), lanes(lanes), line((size_t)view.w * lanes), kept{-1, -1} {
         if (!view.again) return;
         for (auto& each : rows) each.resize((size_t)view.width * lanes);
     }
@@ -92,7 +70,7 @@ class Rows {
     }
 
   private:
-    const View& view;
+    const Cells& view;
     const int lanes;
     std::vector<float> line, rows[2];
     int kept[2], blended = -1;
@@ -183,9 +161,9 @@ inline void add_probabilities(float* scores, float* total, int classes) {
 }
 
 // The labels (height, width): of the logits of a single pass, of the sum of the probabilities of several.
-inline void labels(const float* logits, const int* plan, const float* weights, int* best, int height, int width) {
-    const Views views(logits, plan, weights);
-    const int lanes = views.lanes;
+inline void labels(const float* logits, const Plan& plan, int* best) {
+    const Views views(logits, plan);
+    const int lanes = views.lanes, height = plan.height, width = plan.width;
 #pragma omp parallel
     {
         std::vector<Rows> rows;

@@ -15,7 +15,7 @@ from segnext.backend import Var, jt
 
 __all__ = ["Taps", "best_channel", "best_channel_reference", "bilinear_taps", "sample", "sample_reference"]
 
-_HEADER = Path(__file__).with_name("sampling_cpu.h").read_text(encoding="utf-8")
+_HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("taps.h", "sampling_cpu.h"))
 _SAMPLE = """
 const segnext::Taps rows{in1_p, in1_p + in1_shape1, in2_p, (ptrdiff_t)in1_shape1};
 const segnext::Taps columns{in3_p, in3_p + in3_shape1, in4_p, (ptrdiff_t)in3_shape1};

@@ -1,16 +1,9 @@
-// Rows and columns picked and blended, and the best of all channels, on the CPU.
+// Rows and columns picked and blended, and the best of all channels, on the CPU; taps.h comes first.
 #include <algorithm>
 #include <cstddef>
 #include <vector>
 
 namespace segnext {
-
-// Outputs along one dimension: (1 - weight) * input[first] + weight * input[second].
-struct Taps {
-    const int *first, *second;
-    const float* weight;
-    ptrdiff_t count;
-};
 
 inline void sample(const float* x, float* y, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, const Taps& rows,
                    const Taps& columns) {

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from segnext.backend import Function, Var, jt
 
-__all__ = ["PLANES_CUDA", "add_bias", "channel_sum", "mean", "square_sum"]
+__all__ = ["PLANES_CUDA", "add_bias", "channel_sum", "mean"]
 
 PLANES_CUDA = Path(__file__).with_name("planes_cuda.h").read_text(encoding="utf-8")
 _CHANNELS = """
-segnext::sum_channels(segnext::Values<in0_type>{in0_p}, out0_p, out1_p, (int)in0_shape0, (int)in0_shape1,
+segnext::sum_channels(in0_p, out0_p, out1_p, (int)in0_shape0, (int)in0_shape1,
                       in0->num / (in0_shape0 * in0_shape1));
 """
 _ALL = """
-segnext::sum_all(segnext::TERM{in0_p}, out0_p, out1_p, (int)out1_shape0, in0->num, (float)data["scale"]);
+segnext::sum_all(in0_p, out0_p, out1_p, (int)out1_shape0, in0->num, (float)data["scale"]);
 """
 _ELEMENTS = 1 << 14  # of a block
 _MOST_BLOCKS = 1024
@@ -42,11 +42,6 @@ def mean(x: Var) -> Var:
     return _Mean.apply(x) if jt.flags.use_cuda else x.mean()
 
 
-def square_sum(x: Var) -> Var:
-    """Σx² over all elements of ``x``, float32, (1,). No gradient."""
-    return _sum("Squares", x, 1.0) if jt.flags.use_cuda else (x * x).sum()
-
-
 class _AddBias(Function):
     def execute(self, x: Var, bias: Var) -> Var:
         return x + bias.broadcast(x, [0, 2, 3])
@@ -58,14 +53,9 @@ class _AddBias(Function):
 class _Mean(Function):
     def execute(self, x: Var) -> Var:
         self.shape, self.share = x.shape, 1 / x.numel()
-        return _sum("Values<float>", x, self.share)
+        blocks = max(1, min(_MOST_BLOCKS, -(-x.numel() // _ELEMENTS)))
+        shapes, dtypes, data = [[1], [blocks]], ["float32"] * 2, {"scale": self.share}
+        return jt.code(shapes, dtypes, [x], cuda_header=PLANES_CUDA, cuda_src=_ALL, data=data)[0]
 
     def grad(self, dy: Var) -> Var:
         return (dy * self.share).broadcast(self.shape)
-
-
-def _sum(term: str, x: Var, scale: float) -> Var:
-    blocks = max(1, min(_MOST_BLOCKS, -(-x.numel() // _ELEMENTS)))
-    source = _ALL.replace("TERM", term)
-    shapes, dtypes = [[1], [blocks]], ["float32"] * 2
-    return jt.code(shapes, dtypes, [x], cuda_header=PLANES_CUDA, cuda_src=source, data={"scale": scale})[0]

@@ -56,6 +56,6 @@ def test_labels_of_several_views_equal_those_of_their_mean_probability(classes: 
 
 
 def test_of_equal_scores_the_first_class_wins() -> None:
-    logits = np.zeros((1, 40, 2, 3), np.float32)
-    logits[0, [7, 23, 39]] = 1
-    assert (labels([View(logits, [(0, 0)], (16, 24), (16, 24))], (16, 24)) == 7).all()
+    logits = np.zeros((40, 2, 3), np.float32)
+    logits[[7, 23, 39]] = 1
+    assert (labels([View([jt.array(logits)], [(0, 0)], (16, 24), (16, 24))], (16, 24)) == 7).all()

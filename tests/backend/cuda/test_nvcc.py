@@ -111,7 +111,19 @@ def test_the_depthwise_kernels_compile_and_stay_in_registers(nvcc: Path, tmp_pat
 def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     """Header, source, and the inputs and outputs, each as a type and a number of dimensions, of CUDA operators."""
     from segnext.kernels import adamw as adamw_kernel
-    from segnext.kernels import attention, convolution, cross_entropy, depthwise, mlp, norm, residual, resize, sums
+    from segnext.kernels import (
+        attention,
+        convolution,
+        cross_entropy,
+        depthwise,
+        gradient_norm,
+        labels,
+        mlp,
+        norm,
+        residual,
+        resize,
+        sums,
+    )
 
     correlate = depthwise._CUDA_CORRELATE.replace("INSTANCE", "5, 5, 32")
     gradient = resize._GRADIENT.replace("RESULTS", "out1_p, out0_p")
@@ -167,7 +179,13 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         found[f"MLP, {kind}, gradient"] = (header, code, [*inputs, wide, wide], gradients)
     for kind in resize._CUDA_TYPES:
         found[f"sum of channels, {kind}"] = (sums.PLANES_CUDA, sums._CHANNELS, [f"{kind} 4"], [f"{kind} 1", f1])
-    found["mean"] = (sums.PLANES_CUDA, sums._ALL.replace("TERM", "Values<float>"), [f4], [f1, f1])
+    found["mean"] = (sums.PLANES_CUDA, sums._ALL, [f4], [f1, f1])
+    code = gradient_norm._SOURCE.replace("RESULTS", "out0_p, out1_p")
+    found["gradient norm"] = (gradient_norm._CUDA_HEADER, code, [f1, *[f4] * gradient_norm.TOGETHER], [f1, f1])
+    windows = ", ".join(f"in{2 + i}_p" for i in range(labels.MOST_WINDOWS))
+    code = labels._CUDA_SOURCE.replace("COUNT", str(labels.MOST_WINDOWS)).replace("WINDOWS", windows)
+    inputs = ["int32 1", f1, *["float32 3"] * labels.MOST_WINDOWS]
+    found["labels"] = (labels._CUDA_HEADER, code, inputs, ["int32 2", f2])
     header = cross_entropy._CUDA_HEADER
     found["loss"] = (header, cross_entropy._FORWARD, [f4, "int32 3"], losses)
     found["loss, gradient"] = (header, slopes, [f4, "int32 3", *losses], [f4, "float32 3"])

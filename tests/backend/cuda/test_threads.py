@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from segnext.kernels import adamw, attention, depthwise, mlp, norm, residual, resize
+from segnext.kernels import adamw, attention, depthwise, gradient_norm, labels, mlp, norm, residual, resize
 from tests.backend.cuda.machine import ProgramBuilder
 
 KERNELS = {
     "adamw": adamw._HEADER,
     "attention": attention._HEADER,
     "depthwise": depthwise._CUDA_HEADER,
+    "gradient_norm": gradient_norm._CUDA_HEADER,
+    "labels": labels._CUDA_HEADER,
     "mixing": mlp._HEADER,
     "norm": norm._CUDA_HEADER,
     "residual": residual._CUDA_HEADER,

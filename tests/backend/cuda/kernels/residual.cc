@@ -7,8 +7,8 @@ void check_sums() {
     const auto x = drawn<T>(batch * channels * pixels);
     std::vector<T> totals(channels);
     std::vector<float> sums(batch * channels), total(1);
-    segnext::sum_channels(segnext::Values<T>{x.data()}, totals.data(), sums.data(), batch, channels, pixels);
-    segnext::sum_all(segnext::Values<T>{x.data()}, total.data(), sums.data(), 4, x.size(), 0.5f);
+    segnext::sum_channels(x.data(), totals.data(), sums.data(), batch, channels, pixels);
+    segnext::sum_all(x.data(), total.data(), sums.data(), 4, x.size(), 0.5f);
     std::vector<double> expected(channels), all(1);
     for (size_t i = 0; i < x.size(); i++) expected[i / pixels % channels] += (float)x[i], all[0] += 0.5 * (float)x[i];
     expect_equal("channels", totals, expected);

@@ -1,0 +1,47 @@
+// The norm of many arrays on CUDA, float32, by two launches; the order is fixed, so the bits are the same every time.
+// planes_cuda.h comes first.
+
+namespace segnext {
+
+constexpr int PARTS = 64;  // of an array: blocks that add up its squares
+
+template <int N>
+struct Arrays {
+    const float* of[N];
+    size_t counts[N];
+};
+
+// parts (number, PARTS)
+template <int N>
+static __global__ void __launch_bounds__(THREADS) square_sums(Arrays<N> arrays, float* parts) {
+    __shared__ float shared[THREADS];
+    const float* x = arrays.of[blockIdx.y];
+    float sum = 0.f;
+    for (size_t i = blockIdx.x * THREADS + threadIdx.x; i < arrays.counts[blockIdx.y]; i += PARTS * THREADS) sum += x[i] * x[i];
+    sum = add_up(sum, shared);
+    if (threadIdx.x == 0) parts[blockIdx.y * PARTS + blockIdx.x] = sum;
+}
+
+// By one block.
+static __global__ void __launch_bounds__(THREADS) norm_of_parts(const float* before, const float* parts, float* norm, int count) {
+    __shared__ double shared[THREADS];
+    double sum = 0;
+    for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
+    sum = add_up(sum, shared);
+    if (threadIdx.x == 0) *norm = sqrt(sum + (double)*before * *before);
+}
+
+// The norm of `before` and the first `number` of N arrays together.
+template <int N>
+void add_to_norm(const float* before, const float* const (&arrays)[N], const size_t (&counts)[N], int number, float* norm,
+                 float* parts) {
+    Arrays<N> given;
+    for (int n = 0; n < N; n++) {
+        given.of[n] = arrays[n];
+        given.counts[n] = counts[n];
+    }
+    square_sums<<<dim3(PARTS, number), THREADS>>>(given, parts);
+    norm_of_parts<<<1, THREADS>>>(before, parts, norm, number * PARTS);
+}
+
+}  // namespace segnext
