@@ -1,25 +1,40 @@
 """Non-negative matrix factorisation by multiplicative updates (Lee and Seung, 2001), with the gradient through them.
 
-Shapes: B images, D channels, N pixels, R bases. Jittor has no batched product on the CPU; there, all updates are one
-operator and their gradient another. On CUDA it is ``factorise_reference``, whose products are cuBLAS's.
+Shapes: B images, D channels, N pixels, R bases. All updates are one operator and their gradient another. In plain
+Jittor each of the two products with x in an update would leave a gradient as large as x, all of which are held until
+the last one is there: here they are one product. On CUDA products are cuBLAS's, in float32 in every precision.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from segnext.backend import Function, Var, jt
 
 __all__ = ["factorise", "factorise_reference"]
 
 
-_HEADER = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("product_cpu.h", "nmf_cpu.h"))
-_FACTORS = 'const segnext::Factors factors{(int)in0_shape1, (int)in0_shape2, (int)RANK, (int)data["steps"]};\n'
-_FORWARD = _FACTORS.replace("RANK", "in1_shape2") + (
-    "segnext::factorise(in0_p, in1_p, out0_p, TRACES, (int)in0_shape0, factors);\n"
+_CPU_HEADER, _CUDA_HEADER = (
+    "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
+    for names in (("product_cpu.h", "nmf.h", "nmf_cpu.h"), ("each.h", "nmf.h", "nmf_cuda.h"))
 )
-_GRADIENT = _FACTORS.replace("RANK", 'data["rank"]') + (
-    'segnext::factorise_gradient(in0_p, in1_p, in2_p, out0_p, (int)in0_shape0, factors, data["full"] != 0);\n'
+_PRODUCT = Path(__file__).with_name("product_cuda.h").read_text(encoding="utf-8")
+_FACTORS = """
+const segnext::Factors factors{(int)in0_shape1, (int)in0_shape2, (int)data["rank"], (int)data["steps"]};
+const int batch = (int)in0_shape0;
+"""
+_CPU_FORWARD = _FACTORS + 'segnext::factorise(in0_p, in1_p, out0_p, out1_p, batch, factors, data["keeps"] != 0);\n'
+_CPU_GRADIENT = _FACTORS + (
+    'segnext::factorise_gradient(in0_p, in1_p, in2_p, out0_p, batch, factors, data["full"] != 0);\n'
+)
+_CUDA_FORWARD = _FACTORS + (
+    'const segnext::Factorisation all(in0_p, batch, factors, out1_p, out2_p, data["keeps"] != 0);\n'
+    "all.forward(in1_p, out0_p);\n"
+)
+_CUDA_GRADIENT = _FACTORS + (
+    "const segnext::Factorisation all(in0_p, batch, factors, in2_p, out1_p, true);\n"
+    'all.gradient(in1_p, out0_p, data["full"] != 0);\n'
 )
 
 
@@ -35,7 +50,7 @@ def factorise(x_BDN: Var, bases_BDR: Var, *, steps: int, full_gradient: bool = T
     Returns:
         (B,D,N).
     """
-    if jt.flags.use_cuda or x_BDN.dtype != "float32" or bases_BDR.dtype != "float32":
+    if x_BDN.dtype != "float32" or bases_BDR.dtype != "float32":
         return factorise_reference(x_BDN, bases_BDR, steps=steps, full_gradient=full_gradient)
     return _Factorise(steps, full_gradient)(x_BDN, bases_BDR.stop_grad())
 
@@ -86,25 +101,35 @@ class _Factorise(Function):
 
     def execute(self, x: Var, bases: Var) -> Var:
         (batch, dim, pixels), rank = x.shape, bases.shape[2]
-        data = {"steps": self.steps}
-        if jt.flags.no_grad:
-            return jt.code(
-                x.shape,
-                x.dtype,
-                [x, bases],
-                cpu_header=_HEADER,
-                cpu_src=_FORWARD.replace("TRACES", "nullptr"),
-                data=data,
-            )
-        # As Trace::size: values and two factors of each update, and the last values.
-        trace = rank * pixels * (3 * self.steps + 4) + rank * dim * (3 * self.steps + 1)
-        source = _FORWARD.replace("TRACES", "out1_p")
-        shapes, dtypes = [x.shape, (batch, trace)], [x.dtype, x.dtype]
-        y, traces = jt.code(shapes, dtypes, [x, bases], cpu_header=_HEADER, cpu_src=source, data=data)
-        self.saved = x, traces, rank
+        keeps = not jt.flags.no_grad
+        self.data = {"rank": rank, "steps": self.steps, "full": int(self.full_gradient), "keeps": int(keeps)}
+        shapes = [x.shape, [batch, _trace(dim, pixels, rank, self.steps, keeps)]]
+        y, traces = self._code(shapes, [x, bases], _CPU_FORWARD, _CUDA_FORWARD, scratch=batch * rank * rank)
+        self.saved = x, traces
         return y
 
     def grad(self, dy: Var) -> tuple[Var, None]:
-        x, traces, rank = self.saved
-        data = {"steps": self.steps, "rank": rank, "full": int(self.full_gradient)}
-        return jt.code(x.shape, x.dtype, [x, dy, traces], cpu_header=_HEADER, cpu_src=_GRADIENT, data=data), None
+        x, traces = self.saved
+        batch, dim, pixels = x.shape
+        rank, through = self.data["rank"], (self.steps if self.full_gradient else 0)
+        own = 2 * rank + (through + 2) * pixels + (through + 1) * dim + max(pixels, dim)
+        scratch = batch * rank * own
+        (dx,) = self._code([x.shape], [x, dy, traces], _CPU_GRADIENT, _CUDA_GRADIENT, scratch=scratch)
+        return dx, None
+
+    def _code(self, shapes: list[Any], inputs: list[Var], cpu: str, cuda: str, *, scratch: int) -> list[Var]:
+        """An operator with results of these ``shapes``; that of CUDA is given so many figures to use besides."""
+        if not jt.flags.use_cuda:
+            dtypes = ["float32"] * len(shapes)
+            return list(jt.code(shapes, dtypes, inputs, cpu_header=_CPU_HEADER, cpu_src=cpu, data=self.data))
+        shapes, header = [*shapes, [scratch]], _PRODUCT + _CUDA_HEADER
+        return list(
+            jt.code(shapes, ["float32"] * len(shapes), inputs, cuda_header=header, cuda_src=cuda, data=self.data)
+        )[:-1]
+
+
+def _trace(dim: int, pixels: int, rank: int, steps: int, keeps: bool) -> int:
+    """As Trace::size: values, and two factors of each update; without ``keeps`` the last two and one."""
+    if not keeps:
+        return rank * 4 * (dim + pixels)
+    return rank * ((3 * steps + 1) * dim + (3 * steps + 4) * pixels)

@@ -1,47 +1,8 @@
-// Non-negative matrix factorisation on the CPU, float32: all steps in one operator, and their gradient in another.
-//
-// An image is X (D,N); its bases U are kept as (R,D) and its coefficients C as (R,N), so that both updates are the same
-// function and every product has few rows and long columns:
-//     F <- F * (G X) / (G G' F + 1e-6),    F, G = C, U for X and F, G = U, C for X'.
+// The factorisation of nmf.h on the CPU: all steps of an image in one function, and their gradient in another.
 #include <cmath>
 #include <vector>
 
 namespace segnext {
-
-struct Factors {
-    int dim, pixels, rank, steps;  // steps: of both updates; one more of the coefficients follows
-
-    size_t bases() const { return (size_t)rank * dim; }
-    size_t coefficients() const { return (size_t)rank * pixels; }
-};
-
-// One update of F (R,n) by G (R,m), as it was taken: F afterwards is F * ratio, and inverse is 1 / (denominator + 1e-6).
-struct Update {
-    const float *before, *by;
-    float *after, *ratio, *inverse;
-};
-
-// Everything that a factorisation computes, one piece of memory for each image.
-class Trace {
-  public:
-    explicit Trace(const Factors& s, float* memory) : s(s), memory(memory) {}
-    static size_t size(const Factors& s) {
-        return s.coefficients() * (3 * s.steps + 4) + s.bases() * (3 * s.steps + 1);
-    }
-    float* bases(int step) const { return memory + step * 3 * s.bases(); }
-    float* coefficients(int step) const { return bases(s.steps) + s.bases() + step * 3 * s.coefficients(); }
-
-    // Step k takes coefficients k to k + 1 by bases k, then bases k to k + 1 by coefficients k + 1.
-    Update of_coefficients(int k) const { return between(coefficients(k), bases(k), s.coefficients()); }
-    Update of_bases(int k) const { return between(bases(k), coefficients(k + 1), s.bases()); }
-
-  private:
-    static Update between(float* before, const float* by, size_t size) {
-        return {before, by, before + 3 * size, before + size, before + 2 * size};
-    }
-    const Factors s;
-    float* memory;
-};
 
 // R rows of `length`, and their transpose.
 inline Matrix rows(const float* data, int length) { return {data, Axis(length), Axis(1)}; }
@@ -158,21 +119,19 @@ void for_each_image(int batch, const Work& work) {
     for (int i = 0; i < batch; i++) work(i);
 }
 
-// Without a place for the traces, they are forgotten.
-inline void factorise(const float* x, const float* bases, float* y, float* traces, int batch, const Factors& s) {
-    const size_t map = (size_t)s.dim * s.pixels;
+// `traces` are those of all images; without `keeps`, what the gradient needs is forgotten.
+inline void factorise(const float* x, const float* bases, float* y, float* traces, int batch, const Factors& s, bool keeps) {
+    const size_t map = (size_t)s.dim * s.pixels, size = Trace(s, traces, keeps).size();
     for_each_image(batch, [&](int i) {
-        const auto scratch = floats(traces ? 0 : Trace::size(s));
-        const Trace trace(s, traces ? traces + i * Trace::size(s) : scratch.get());
-        factorise_image(x + i * map, bases + i * s.bases(), y + i * map, s, trace);
+        factorise_image(x + i * map, bases + i * s.bases(), y + i * map, s, Trace(s, traces + i * size, keeps));
     });
 }
 
 inline void factorise_gradient(const float* x, const float* dy, float* traces, float* dx, int batch, const Factors& s,
                                bool full) {
-    const size_t map = (size_t)s.dim * s.pixels;
+    const size_t map = (size_t)s.dim * s.pixels, size = Trace(s, traces, true).size();
     for_each_image(batch, [&](int i) {
-        factorise_image_gradient(x + i * map, dy + i * map, dx + i * map, s, Trace(s, traces + i * Trace::size(s)), full);
+        factorise_image_gradient(x + i * map, dy + i * map, dx + i * map, s, Trace(s, traces + i * size, true), full);
     });
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
@@ -19,6 +19,7 @@ from segnext.kernels.sums import PLANES_CUDA
 
 __all__ = [
     "EPSILON",
+    "Normalised",
     "Running",
     "batch_norm",
     "batch_norm_reference",
@@ -48,13 +49,17 @@ _FORWARD = _NORM + (
     "segnext::normalise_by_own(in0_p, in1_p, in2_p, out0_p, out1_p, out2_p, segnext::Moving{MOVING}, MEMORY norm);\n"
 )
 _MOVING = '(float)data["momentum"], (float)data["unbias"]'
+# BESIDE: the gradient that has come to x beside the norm, or a null pointer.
 _GRADIENTS = _NORM + (
-    'segnext::gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, data["fixed"] != 0, MEMORY norm);\n'
+    "segnext::gradients(in0_p, in1_p, in2_p, in3_p, in4_p, BESIDE, out0_p, out1_p, out2_p, "
+    'data["fixed"] != 0, MEMORY norm);\n'
 )
 _PARAMETER_GRADIENTS = _NORM + (
     "segnext::parameter_gradients(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p, MEMORY norm);\n"
 )
-_INPUT_GRADIENT = _NORM + "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, norm);\n"
+_INPUT_GRADIENT = _NORM + (
+    "segnext::input_gradient(in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, BESIDE, out0_p, norm);\n"
+)
 _MOVE = (
     f"segnext::move_statistics(in2_p, in3_p, segnext::Moving{{in0_p, in1_p, out0_p, out1_p, {_MOVING}}}, "
     "(INDEX)in0_shape0);\n"
@@ -83,6 +88,21 @@ class Running:
             old.update(new)
 
 
+class Normalised(NamedTuple):
+    """What a batch norm makes of x.
+
+    Attributes:
+        y: (B,C,H,W).
+        x: itself, for what goes past the norm: the gradients of both ways are added up by the norm's own operator.
+        mean, variance: (C,), the variance biased, through which no gradient flows any more.
+    """
+
+    y: Var
+    x: Var
+    mean: Var
+    variance: Var
+
+
 def batch_norm(
     x: Var,
     weight: Var,
@@ -91,7 +111,7 @@ def batch_norm(
     dtype: str = "float32",
     average: Average | None = None,
     running: Running | None = None,
-) -> tuple[Var, Var, Var]:
+) -> Normalised:
     """Normalises every channel over all images of the batch.
 
     Args:
@@ -102,31 +122,31 @@ def batch_norm(
         running: moved by this batch as that of this process alone, where given; not together with ``average``.
 
     Returns:
-        The normalised x; mean and biased variance (C,) over all ranks, through which no gradient flows any more.
+        With the statistics over all ranks.
     """
     layout = _Layout("batch")
     if average is None:
         norm = _Norm(layout, dtype, running)
-        return _wide(norm, x, weight, bias), *norm.statistics
+        return Normalised(*_wide(norm, x, weight, bias), *norm.statistics)
     own_mean, variance = _statistics(x, layout)
     mean = average(own_mean)
     variance = average(variance + (own_mean - mean) * (own_mean - mean))
-    return _wide(_Normalise(layout, dtype, average), x, weight, bias, mean, variance), mean, variance
+    return Normalised(*_wide(_Normalise(layout, dtype, average), x, weight, bias, mean, variance), mean, variance)
 
 
-def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var, *, dtype: str = "float32") -> Var:
+def fixed_norm(x: Var, weight: Var, bias: Var, mean: Var, variance: Var, *, dtype: str = "float32") -> Normalised:
     """Normalises every channel by a mean and a variance (C,) that are constants, as batch norm does in evaluation."""
-    return _wide(_Normalise(_Layout("batch"), dtype), x, weight, bias, mean, variance)
+    return Normalised(*_wide(_Normalise(_Layout("batch"), dtype), x, weight, bias, mean, variance), mean, variance)
 
 
 def layer_norm(x: Var, weight: Var, bias: Var, *, dtype: str = "float32") -> Var:
     """Normalises every pixel over its channels; weight and bias are (C,)."""
-    return _wide(_Norm(_Layout("channels"), dtype), x, weight, bias)
+    return _wide(_Norm(_Layout("channels"), dtype), x, weight, bias)[0]
 
 
 def group_norm(x: Var, weight: Var, bias: Var, *, groups: int, dtype: str = "float32") -> Var:
     """Normalises every group of C/groups neighbouring channels of an image; weight and bias are (C,)."""
-    return _wide(_Norm(_Layout("group", groups), dtype), x, weight, bias)
+    return _wide(_Norm(_Layout("group", groups), dtype), x, weight, bias)[0]
 
 
 @dataclass(frozen=True)
@@ -146,12 +166,14 @@ class _Layout:
         return int({"batch": c, "group": b * self.groups, "channels": b * h * w}[self.over])
 
 
-def _wide(norm: _Norm | _Normalise, x: Var, *rest: Var) -> Var:
-    """Calls it on the CPU, which knows float32 alone, between casts."""
+def _wide(norm: _Norm | _Normalise, x: Var, *rest: Var) -> tuple[Var, Var]:
+    """Calls it for y and x; on the CPU, which knows float32 alone, between casts."""
     if jt.flags.use_cuda:
-        return norm(x, *rest)
+        y, x = norm(x, *rest)
+        return y, x
     dtype, norm.dtype = norm.dtype, "float32"
-    return cast(norm(cast(x, "float32"), *rest), dtype)
+    y, x = norm(cast(x, "float32"), *rest)
+    return cast(y, dtype), x
 
 
 def _statistics(x: Var, layout: _Layout) -> tuple[Var, Var]:
@@ -174,7 +196,7 @@ class _Norm(Function):
         """Mean and variance, both (rows,), as values without gradient: that of x goes through them already."""
         return self.saved[2].stop_grad(), self.saved[3].stop_grad()
 
-    def execute(self, x: Var, weight: Var, bias: Var) -> Var:
+    def execute(self, x: Var, weight: Var, bias: Var) -> tuple[Var, Var]:
         rows = [self.layout.rows(x)]
         shapes, inputs, data = [x.shape, rows, rows], [x, weight, bias], self.layout.data
         moving = "nullptr, nullptr, nullptr, nullptr, 0.f, 0.f"
@@ -188,10 +210,10 @@ class _Norm(Function):
         if self.running is not None:
             self.running.update(moved)
         self.saved = x, weight, mean, variance
-        return y
+        return y, x
 
-    def grad(self, dy: Var) -> tuple[Var, Var, Var]:
-        return _backward(dy, *self.saved, self.layout, fixed=False)
+    def grad(self, dy: Var, beside: Var | None) -> tuple[Var, Var, Var]:
+        return _backward(dy, beside, *self.saved, self.layout, fixed=False)
 
 
 class _Normalise(Function):
@@ -201,31 +223,40 @@ class _Normalise(Function):
         super().__init__()
         self.layout, self.dtype, self.average = layout, dtype, average
 
-    def execute(self, x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
+    def execute(self, x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> tuple[Var, Var]:
         self.saved = x, weight, mean, variance
         inputs = [x, mean, variance, weight, bias]
         (y,) = _code([x.shape], inputs, _NORMALISE, self.layout.data, dtype=self.dtype)
-        return y
+        return y, x
 
-    def grad(self, dy: Var) -> tuple[Var, Var, Var, None, None]:
+    def grad(self, dy: Var, beside: Var | None) -> tuple[Var, Var, Var, None, None]:
         x, weight, mean, variance = self.saved
         if self.average is None:
-            return *_backward(dy, *self.saved, self.layout, fixed=True), None, None
+            return *_backward(dy, beside, *self.saved, self.layout, fixed=True), None, None
         inputs = [x, dy, mean, variance, weight]
         shapes = [weight.shape, weight.shape, mean.shape, mean.shape]
         dweight, dbias, *means = _code(shapes, inputs, _PARAMETER_GRADIENTS, self.layout.data, memory=2 * _planes(x))
         means = [self.average(each) for each in means]
-        (dx,) = _code([x.shape], [*inputs, *means], _INPUT_GRADIENT, self.layout.data, dtype=x.dtype)
+        inputs, source = _with_beside([*inputs, *means], beside, _INPUT_GRADIENT)
+        (dx,) = _code([x.shape], inputs, source, self.layout.data, dtype=x.dtype)
         return dx, dweight, dbias, None, None
 
 
 def _backward(
-    dy: Var, x: Var, weight: Var, mean: Var, variance: Var, layout: _Layout, *, fixed: bool
+    dy: Var, beside: Var | None, x: Var, weight: Var, mean: Var, variance: Var, layout: _Layout, *, fixed: bool
 ) -> tuple[Var, Var, Var]:
-    shapes, inputs = [x.shape, weight.shape, weight.shape], [x, dy, mean, variance, weight]
+    inputs, source = _with_beside([x, dy, mean, variance, weight], beside, _GRADIENTS)
+    shapes = [x.shape, weight.shape, weight.shape]
     data, memory = layout.data | {"fixed": float(fixed)}, 2 * (_planes(x) + layout.rows(x))
-    dx, dweight, dbias = _code(shapes, inputs, _GRADIENTS, data, dtype=x.dtype, memory=memory)
+    dx, dweight, dbias = _code(shapes, inputs, source, data, dtype=x.dtype, memory=memory)
     return dx, dweight, dbias
+
+
+def _with_beside(inputs: list[Var], beside: Var | None, source: str) -> tuple[list[Var], str]:
+    """Inputs, of which x is the first, and source of an operator that adds ``beside`` to the gradient of x."""
+    if beside is None:
+        return inputs, source.replace("BESIDE", "(const in0_type*)nullptr")
+    return [*inputs, cast(beside, inputs[0].dtype)], source.replace("BESIDE", f"in{len(inputs)}_p")
 
 
 def _planes(x: Var) -> int:
@@ -255,7 +286,7 @@ def _code(
 
 def batch_norm_reference(
     x: Var, weight: Var, bias: Var, *, average: Average | None = None, running: Running | None = None
-) -> tuple[Var, Var, Var]:
+) -> Normalised:
     """The same in plain Jittor: what the kernels are tested against."""
     average = average or (lambda value: value)
     dims = [0, 2, 3]
@@ -265,14 +296,15 @@ def batch_norm_reference(
     scale = weight / jt.sqrt(variance + EPSILON)
     if running is not None:
         running.update(running_statistics_reference(running, (mean, variance), x.numel() // x.shape[1]))
-    return centred * scale.broadcast(x, dims) + bias.broadcast(x, dims), mean, variance
+    return Normalised(centred * scale.broadcast(x, dims) + bias.broadcast(x, dims), x, mean, variance)
 
 
-def fixed_norm_reference(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Var:
+def fixed_norm_reference(x: Var, weight: Var, bias: Var, mean: Var, variance: Var) -> Normalised:
     """The same in plain Jittor: what the kernels are tested against."""
     dims = [0, 2, 3]
     scale = weight / jt.sqrt(variance + EPSILON)
-    return x * scale.broadcast(x, dims) + (bias - mean * scale).broadcast(x, dims)
+    y = x * scale.broadcast(x, dims) + (bias - mean * scale).broadcast(x, dims)
+    return Normalised(y, x, mean, variance)
 
 
 def running_statistics_reference(running: Running, batch: tuple[Var, Var], count: int) -> list[Var]:

@@ -197,10 +197,12 @@ inline void parameter_gradients(const float* x, const float* dy, const float* me
     }
 }
 
-// The gradient of x; `plain` and `scaled` as above, or zeros where the statistics are constants.
+// The gradient of x, with what has come to it `beside` the norm, where that is not null; `plain` and `scaled` as above, or
+// zeros where the statistics are constants.
 inline void input_gradient(const float* x, const float* dy, const float* mean, const float* variance,
-                           const float* weight, const float* plain, const float* scaled, float* dx, const Norm& s) {
+                           const float* weight, const float* plain, const float* scaled, const float* beside, float* dx, const Norm& s) {
     const std::vector<float> inverse = inverse_deviations(variance, s);
+    const auto beside_at = [=](ptrdiff_t i) { return beside ? beside[i] : 0.f; };
     if (s.over == CHANNELS) {
         pieces(s, [&](ptrdiff_t b, ptrdiff_t first, ptrdiff_t n) {
             const ptrdiff_t row = b * s.pixels + first;
@@ -210,7 +212,7 @@ inline void input_gradient(const float* x, const float* dy, const float* mean, c
                 const float w = weight[c];
 #pragma omp simd
                 for (ptrdiff_t i = 0; i < n; i++)
-                    dx[at + i] = k[i] * (w * dy[at + i] - p[i] - (x[at + i] - m[i]) * k[i] * q[i]);
+                    dx[at + i] = k[i] * (w * dy[at + i] - p[i] - (x[at + i] - m[i]) * k[i] * q[i]) + beside_at(at + i);
             }
         });
         return;
@@ -220,18 +222,18 @@ inline void input_gradient(const float* x, const float* dy, const float* mean, c
         s.planes(r, [&](ptrdiff_t c, ptrdiff_t at) {
             const float m = mean[r], k = inverse[r], w = k * weight[c], p = k * plain[r], q = k * k * scaled[r];
 #pragma omp simd
-            for (ptrdiff_t i = at; i < at + s.pixels; i++) dx[i] = w * dy[i] - p - (x[i] - m) * q;
+            for (ptrdiff_t i = at; i < at + s.pixels; i++) dx[i] = w * dy[i] - p - (x[i] - m) * q + beside_at(i);
         });
 }
 
 // All gradients; `fixed`: the statistics are constants.
 inline void gradients(const float* x, const float* dy, const float* mean, const float* variance, const float* weight,
-                      float* dx, float* dweight, float* dbias, bool fixed, const Norm& s) {
+                      const float* beside, float* dx, float* dweight, float* dbias, bool fixed, const Norm& s) {
     std::vector<float> means(2 * s.rows());
     float *plain = means.data(), *scaled = plain + s.rows();
     parameter_gradients(x, dy, mean, variance, weight, dweight, dbias, plain, scaled, s);
     if (fixed) std::fill(means.begin(), means.end(), 0.f);
-    input_gradient(x, dy, mean, variance, weight, plain, scaled, dx, s);
+    input_gradient(x, dy, mean, variance, weight, plain, scaled, beside, dx, s);
 }
 
 }  // namespace segnext

@@ -37,6 +37,12 @@ static __device__ float number(const T* x, size_t at) {
     return static_cast<float>(x[at]);
 }
 
+// What has come to an element of x beside the norm, where anything has.
+template <class X>
+static __device__ float beside_at(const X* beside, size_t at) {
+    return beside ? number(beside, at) : 0.f;
+}
+
 // Mean and sum of squared distances from it, of a plane a block: a mean that is far above the deviation costs nothing.
 template <class X>
 static __global__ void __launch_bounds__(THREADS) plane_statistics(const X* x, float* sums, Norm norm) {
@@ -200,12 +206,12 @@ static __global__ void pixel_gradients(const X* x, const Y* dy, const float* mea
 template <class X, class Y>
 static __global__ void __launch_bounds__(THREADS) slopes(const X* x, const Y* dy, const float* mean,
                                                          const float* variance, const float* weight, const float* plain,
-                                                         const float* scaled, X* dx, Norm norm) {
+                                                         const float* scaled, const X* beside, X* dx, Norm norm) {
     const float w = weight[blockIdx.x % norm.channels];
     each_pixel(norm.pixels, [&](int pixel, size_t at) {
         const int row = norm.row(blockIdx.x, pixel);
         const float k = norm.inverse(variance, row), normal = (number(x, at) - mean[row]) * k;
-        dx[at] = X(k * (w * number(dy, at) - plain[row] - normal * scaled[row]));
+        dx[at] = X(k * (w * number(dy, at) - plain[row] - normal * scaled[row]) + beside_at(beside, at));
     });
 }
 
@@ -214,8 +220,8 @@ static __global__ void __launch_bounds__(THREADS) slopes(const X* x, const Y* dy
 template <class X, class Y>
 static __global__ void __launch_bounds__(THREADS) channel_slopes(const X* x, const Y* dy, const float* means,
                                                                  const float* variances, const float* weight,
-                                                                 const float* sums, X* dx, float* dweight, float* dbias,
-                                                                 bool fixed, Norm norm) {
+                                                                 const float* sums, const X* beside, X* dx,
+                                                                 float* dweight, float* dbias, bool fixed, Norm norm) {
     __shared__ float shared[THREADS];
     const int channel = blockIdx.x % norm.channels;
     float plain = 0.f, scaled = 0.f;
@@ -229,7 +235,7 @@ static __global__ void __launch_bounds__(THREADS) channel_slopes(const X* x, con
     const float mean = means[channel], k = norm.inverse(variances, channel), w = weight[channel] * k;
     each_pixel(norm.pixels, [&](int, size_t at) {
         const float slope = w * (number(dy, at) - share * plain - (number(x, at) - mean) * k * share * scaled);
-        dx[at] = X(slope);
+        dx[at] = X(slope + beside_at(beside, at));
     });
     if (blockIdx.x >= norm.channels || blockIdx.y > 0 || threadIdx.x > 0) return;
     dweight[channel] = scaled;
@@ -284,26 +290,26 @@ void parameter_gradients(const X* x, const Y* dy, const float* mean, const float
         pixel_gradients<<<blocks(norm.rows()), THREADS>>>(x, dy, mean, variance, weight, plain, scaled, norm);
 }
 
-// The gradient of x; `plain` and `scaled` as above.
+// The gradient of x, with what has come to it `beside` the norm; `plain` and `scaled` as above.
 template <class X, class Y>
 void input_gradient(const X* x, const Y* dy, const float* mean, const float* variance, const float* weight,
-                    const float* plain, const float* scaled, X* dx, const Norm& norm) {
-    slopes<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, dy, mean, variance, weight, plain, scaled, dx, norm);
+                    const float* plain, const float* scaled, const X* beside, X* dx, const Norm& norm) {
+    slopes<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, dy, mean, variance, weight, plain, scaled, beside, dx, norm);
 }
 
 // All gradients; `fixed`: the statistics are constants. `memory` holds two figures of each plane and two of each row.
 template <class X, class Y>
-void gradients(const X* x, const Y* dy, const float* mean, const float* variance, const float* weight, X* dx,
-               float* dweight, float* dbias, bool fixed, float* memory, const Norm& norm) {
+void gradients(const X* x, const Y* dy, const float* mean, const float* variance, const float* weight, const X* beside,
+               X* dx, float* dweight, float* dbias, bool fixed, float* memory, const Norm& norm) {
     if (norm.over == BATCH) {
         plane_gradients<<<norm.planes(), THREADS>>>(x, dy, mean, variance, memory, norm);
-        channel_slopes<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, dy, mean, variance, weight, memory, dx, dweight,
-                                                                        dbias, fixed, norm);
+        channel_slopes<<<pieces(norm.planes(), norm.pixels), THREADS>>>(x, dy, mean, variance, weight, memory, beside,
+                                                                        dx, dweight, dbias, fixed, norm);
         return;
     }
     float *plain = memory + 2 * norm.planes(), *scaled = plain + norm.rows();
     parameter_gradients(x, dy, mean, variance, weight, dweight, dbias, plain, scaled, memory, norm);
-    input_gradient(x, dy, mean, variance, weight, plain, scaled, dx, norm);
+    input_gradient(x, dy, mean, variance, weight, plain, scaled, beside, dx, norm);
 }
 
 }  // namespace segnext

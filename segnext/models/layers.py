@@ -17,7 +17,7 @@ from segnext.distributed.all_reduce import all_reduce_mean
 from segnext.kernels.cast import cast, cast_all
 from segnext.kernels.convolution import conv
 from segnext.kernels.depthwise import depthwise_conv
-from segnext.kernels.norm import Running, batch_norm, fixed_norm, group_norm, layer_norm
+from segnext.kernels.norm import Normalised, Running, batch_norm, fixed_norm, group_norm, layer_norm
 from segnext.models.noise import Noise
 
 __all__ = [
@@ -100,18 +100,27 @@ class BatchNorm(Module):
         self.running_var = filled(channels, 1).stop_grad()
 
     def execute(self, x: Var) -> Var:
+        return self._normalised(x).y
+
+    def beside(self, x: Var) -> tuple[Var, Var]:
+        """The normalised x, and x itself for a residual connection: the norm's operator adds up their gradients."""
+        result = self._normalised(x)
+        return result.y, result.x
+
+    def _normalised(self, x: Var) -> Normalised:
         dtype = self.compute_type
         if not self.is_training():
             return fixed_norm(x, self.weight, self.bias, self.running_mean, self.running_var, dtype=dtype)
         if self.tracking and not self.pooling and jt.world_size == 1:
-            return batch_norm(x, self.weight, self.bias, dtype=dtype, running=self._running)[0]
+            return batch_norm(x, self.weight, self.bias, dtype=dtype, running=self._running)
         average = all_reduce_mean if jt.world_size > 1 else None
-        y, mean, variance = batch_norm(x, self.weight, self.bias, dtype=dtype, average=average)
+        result = batch_norm(x, self.weight, self.bias, dtype=dtype, average=average)
         if self.tracking:
-            self._passes.append((mean.detach(), variance.detach(), jt.world_size * x.numel() // x.shape[1]))
+            statistics = result.mean.detach(), result.variance.detach()
+            self._passes.append((*statistics, jt.world_size * x.numel() // x.shape[1]))
             if not self.pooling:
                 self.move_statistics()
-        return y
+        return result
 
     @property
     def _running(self) -> Running:

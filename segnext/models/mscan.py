@@ -129,8 +129,10 @@ class Block(Module):
 
     def execute(self, x: Var, keep: Var) -> Var:
         x = cast(x, "float32")  # the sums too: see Precision
-        x = self.attn.add_to(x, self.norm1(x), self.layer_scale_1, keep, row=self.row)
-        return self.mlp.add_to(x, self.norm2(x), self.layer_scale_2, keep, row=self.row + 1)
+        normal, x = self.norm1.beside(x)
+        x = self.attn.add_to(x, normal, self.layer_scale_1, keep, row=self.row)
+        normal, x = self.norm2.beside(x)
+        return self.mlp.add_to(x, normal, self.layer_scale_2, keep, row=self.row + 1)
 
 
 class SpatialAttention(Module):

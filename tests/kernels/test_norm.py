@@ -18,16 +18,29 @@ FIXED = [np.linspace(*ends, 64, dtype=np.float32) for ends in ((-1, 1), (0.5, 2)
 
 
 def fixed(function: Callable[..., Any], x: Any, weight: Any, bias: Any) -> Any:
-    return function(x, weight, bias, *(jt.array(values[: x.shape[1]]) for values in FIXED))
+    return function(x, weight, bias, *(jt.array(values[: x.shape[1]]) for values in FIXED)).y
 
 
 def batch(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)[0]
+    return function(*arguments).y
+
+
+def beside(function: Callable[..., Any], x: Any, weight: Any, bias: Any) -> Any:
+    """With a residual connection."""
+    result = function(x, weight, bias)
+    return result.y + 0.5 * result.x
+
+
+def of_ranks(x: Any, weight: Any, bias: Any) -> Any:
+    """As a rank of a run of one does it."""
+    return norm.batch_norm(x, weight, bias, average=lambda var: var)
 
 
 NORMS = {
     "batch": (partial(batch, norm.batch_norm), partial(batch, norm.batch_norm_reference)),
     "fixed": (partial(fixed, norm.fixed_norm), partial(fixed, norm.fixed_norm_reference)),
+    "batch beside": (partial(beside, norm.batch_norm), partial(beside, norm.batch_norm_reference)),
+    "ranks beside": (partial(beside, of_ranks), partial(beside, norm.batch_norm_reference)),
     "layer": (norm.layer_norm, norm.layer_norm_reference),
     "group": (partial(norm.group_norm, groups=32), partial(norm.group_norm_reference, groups=32)),
 }
@@ -51,7 +64,7 @@ def test_values_and_gradients_equal_the_reference(name: str, shape: tuple[int, .
         np.testing.assert_allclose(mine, plain, rtol=1e-4, atol=2e-4 * max(1, float(np.abs(plain).max())))
 
 
-@pytest.mark.parametrize("name", ["batch", "layer", "group"])
+@pytest.mark.parametrize("name", ["batch", "batch beside", "layer", "group"])
 def test_the_gradient_is_the_slope_of_the_values(name: str) -> None:
     function, rng = NORMS[name][0], np.random.default_rng(1)
     x, direction, dy = (rng.standard_normal((2, 32, 3, 4)).astype(np.float32) for _ in range(3))
@@ -83,11 +96,11 @@ def test_batch_norm_over_two_ranks_equals_that_of_the_whole_batch() -> None:
     rng = np.random.default_rng(0)
     whole = rng.standard_normal((4, 3, 5, 6)).astype(np.float32) + np.arange(4, dtype=np.float32)[:, None, None, None]
     weight, bias = jt.array([1.0, 2.0, 3.0]), jt.array([0.0, 1.0, 2.0])
-    expected, mean, variance = (var.numpy() for var in norm.batch_norm(jt.array(whole), weight, bias))
+    expected, _, mean, variance = (var.numpy() for var in norm.batch_norm(jt.array(whole), weight, bias))
     means = [half.mean((0, 2, 3)) for half in (whole[:2], whole[2:])]
     spreads = [half.var((0, 2, 3)) + (m - mean) ** 2 for half, m in zip((whole[:2], whole[2:]), means, strict=True)]
     others = iter([means[1], spreads[1]])
-    y, joint_mean, joint_variance = norm.batch_norm(
+    y, _, joint_mean, joint_variance = norm.batch_norm(
         jt.array(whole[:2]), weight, bias, average=lambda var: (var + jt.array(next(others))) / 2
     )
     np.testing.assert_allclose(joint_mean.numpy(), mean, rtol=1e-5)
@@ -111,7 +124,7 @@ def test_running_statistics_equal_the_reference(shape: tuple[int, ...]) -> None:
         return lambda x, running: function(x, ones, zeros, running=running)
 
     def alone(x: Any, running: norm.Running) -> None:
-        running.move(norm.batch_norm(x, ones, zeros)[1:], count)
+        running.move(norm.batch_norm(x, ones, zeros)[2:], count)
 
     expected = running_after(within(norm.batch_norm_reference), shape)
     for function in (within(norm.batch_norm), alone):

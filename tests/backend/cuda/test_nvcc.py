@@ -119,6 +119,7 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         gradient_norm,
         labels,
         mlp,
+        nmf,
         norm,
         residual,
         resize,
@@ -143,12 +144,13 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         ("statistics", norm._STATISTICS, [narrow], [f1] * 3),
         ("values", norm._NORMALISE, [f4, *[f1] * 4], [narrow]),
         ("values by its own statistics", moving, [f4, *[f1] * 4], [narrow, *[f1] * 5]),
-        ("gradients", norm._GRADIENTS, [f4, narrow, *[f1] * 3], [f4, *[f1] * 3]),
+        ("gradients", norm._GRADIENTS, [f4, narrow, *[f1] * 3, f4], [f4, *[f1] * 3]),
         ("parameters", norm._PARAMETER_GRADIENTS, [f4, narrow, *[f1] * 3], [f1] * 5),
-        ("input", norm._INPUT_GRADIENT, [f4, narrow, *[f1] * 5], [f4]),
+        ("input", norm._INPUT_GRADIENT, [f4, narrow, *[f1] * 5, f4], [f4]),
         ("running", norm._MOVE, [f1] * 4, [f1] * 2),
     ):
         code = source.replace("INDEX", "int").replace("MEMORY", f"out{len(outputs) - 1}_p,")
+        code = code.replace("BESIDE", f"in{len(inputs) - 1}_p")
         found[f"norm, {name}"] = (norm._CUDA_HEADER, code, inputs, outputs)
     f2 = "float32 2"
     code = residual._FORWARD_CUDA.replace("SHORTCUT", "in4_p")
@@ -180,6 +182,9 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     for kind in resize._CUDA_TYPES:
         found[f"sum of channels, {kind}"] = (sums.PLANES_CUDA, sums._CHANNELS, [f"{kind} 4"], [f"{kind} 1", f1])
     found["mean"] = (sums.PLANES_CUDA, sums._ALL, [f4], [f1, f1])
+    f3, header = "float32 3", nmf._PRODUCT + nmf._CUDA_HEADER
+    found["factorisation"] = (header, nmf._CUDA_FORWARD, [f3, f3], [f3, f2, f1])
+    found["factorisation, gradient"] = (header, nmf._CUDA_GRADIENT, [f3, f3, f2], [f3, f1])
     code = gradient_norm._SOURCE.replace("RESULTS", "out0_p, out1_p")
     found["gradient norm"] = (gradient_norm._CUDA_HEADER, code, [f1, *[f4] * gradient_norm.TOGETHER], [f1, f1])
     windows = ", ".join(f"in{2 + i}_p" for i in range(labels.MOST_WINDOWS))

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from segnext.kernels import adamw, attention, depthwise, gradient_norm, labels, mlp, norm, residual, resize
+from segnext.kernels import adamw, attention, depthwise, gradient_norm, labels, mlp, nmf, norm, residual, resize
 from tests.backend.cuda.machine import ProgramBuilder
 
+DRIVERS = Path(__file__).with_name("kernels")
 KERNELS = {
     "adamw": adamw._HEADER,
     "attention": attention._HEADER,
@@ -24,13 +25,13 @@ KERNELS = {
     "gradient_norm": gradient_norm._CUDA_HEADER,
     "labels": labels._CUDA_HEADER,
     "mixing": mlp._HEADER,
+    "nmf": (DRIVERS / "plain_product.h").read_text() + nmf._CUDA_HEADER,
     "norm": norm._CUDA_HEADER,
     "residual": residual._CUDA_HEADER,
     "resize": resize._CUDA_HEADER,
 }
 SANITIZERS = {"races": "thread", "memory": "address,undefined"}
 FOUND = 66  # the exit code of ThreadSanitizer where it has reported something
-DRIVERS = Path(__file__).with_name("kernels")
 
 Build = Callable[[str, str], Path]
 
