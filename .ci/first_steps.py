@@ -20,7 +20,6 @@ from segnext.models.settings import ModelSettings, Precision
 from segnext.models.training_memory import training_memory
 from segnext.training.loop import train
 from segnext.training.loss import LossScale, segmentation_loss
-from segnext.training.meters import MemoryMeter
 from segnext.training.optimizer import create_optimizer
 from segnext.training.schedule import ScheduleSettings
 
@@ -126,7 +125,7 @@ def _three_steps(jt: Any, precision: str, size: tuple[int, int, int], *, use_cud
 
 def step(jt: Any, precision: str) -> None:
     """Five training steps of tiny, 4 crops of 512², and what they spend their time with."""
-    seconds = _train("tiny", precision, images=4, crop=512, steps=5)
+    seconds, _ = _train("tiny", precision, images=4, crop=512, steps=5)
     print("seconds of each step: " + ", ".join(f"{each:.3f}" for each in seconds))
     with jt.profile_scope() as report:
         _train("tiny", precision, images=4, crop=512, steps=2)
@@ -137,9 +136,8 @@ def step(jt: Any, precision: str) -> None:
 def memory(jt: Any, precision: str) -> None:
     """Peak memory of large at 1024² with gradient checkpointing and without, beside what runners.profile counts."""
     for checkpointing in (True, False):
-        meter = MemoryMeter()
         settings = ModelSettings("large", gradient_checkpointing=checkpointing)
-        _train(settings, precision, images=1, crop=1024, steps=2)
+        _, held = _train(settings, precision, images=1, crop=1024, steps=2)
         counted = training_memory(
             settings,
             num_classes=19,
@@ -148,13 +146,14 @@ def memory(jt: Any, precision: str) -> None:
             precision=Precision(precision),
             checkpointing=checkpointing,
         )
-        held = meter.read()["train/device_memory_peak_gib"]
         print(f"checkpointing {checkpointing}: {held:.2f} GiB held, {counted / _GIB:.2f} GiB counted", flush=True)
         backend.release_memory()
 
 
-def _train(model: ModelSettings | str, precision: str, *, images: int, crop: int, steps: int) -> list[float]:
-    """Seconds of each step on noise; raises DivergenceError where a loss is not finite."""
+def _train(
+    model: ModelSettings | str, precision: str, *, images: int, crop: int, steps: int
+) -> tuple[list[float], float]:
+    """Seconds of each step on noise, and GiB of memory at their peak; raises DivergenceError as training does."""
     rng = np.random.default_rng(1)
     schedule = ScheduleSettings(iterations=steps, batch_size=images, log_interval=1)
     network = create_model(model, num_classes=19, precision=precision)
@@ -167,10 +166,11 @@ def _train(model: ModelSettings | str, precision: str, *, images: int, crop: int
         )
         for iteration in range(steps)
     ]
-    times = [time.perf_counter()]
+    times, memory = [time.perf_counter()], [0.0]
 
     def log(done: int, figures: Any) -> None:
         times.append(time.perf_counter())
+        memory.append(figures["train/device_memory_peak_gib"])
         print(done, dict(figures), flush=True)
 
     train(
@@ -184,7 +184,7 @@ def _train(model: ModelSettings | str, precision: str, *, images: int, crop: int
         save=lambda _: None,
         loss_scale=LossScale() if precision == "fp16" else None,
     )
-    return list(np.diff(times))
+    return list(np.diff(times)), max(memory)
 
 
 if __name__ == "__main__":

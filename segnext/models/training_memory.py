@@ -17,11 +17,11 @@ __all__ = ["Division", "divisions", "training_memory"]
 
 _FLOAT = 4
 _STATE = 6 * _FLOAT  # of a parameter: itself, its gradient and both moments; while it moves, more of them
-_NMF_STEPS = 7
-_NMF_MAPS = 4  # of coefficients, kept of each of their updates
+_NMF_MAPS = 31  # of coefficients, in the gradient of the factorisation: 22 are kept
 # Maps that a block keeps beside its sums and one of its MLP's hidden channels: inputs and results of products.
 _BLOCK = 8
 _HELD = 1.1  # what the allocator holds, of what is in use
+_FRESH = 1.9  # the head's share of that where blocks have left nothing that its maps fit into
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,10 @@ def training_memory(
         blocks.append(block)
         per_image += depth * (pixels * channels * _FLOAT if checkpointing else block + kept)
         per_image += 2 * pixels * channels * _FLOAT  # the norm after the stage, and what it is computed from
-    # Where the backward pass begins the head's maps have gradients as well, and so does a block that is computed again.
+    # A block that is computed again has gradients as well.
     per_image += 2 * max(blocks) if checkpointing else 0
-    per_image += 2 * _head(variant, model.nmf_rank, num_classes, narrow, areas[2])
+    head = _head(variant, model.nmf_rank, num_classes, narrow, areas[2])
+    per_image += int(_FRESH * head) if checkpointing else head
     parameters = complexity(model.name, num_classes=num_classes, height=32, width=32, nmf_rank=model.nmf_rank).params
     return int(_HELD * (images * per_image + parameters * _STATE))
 
@@ -102,10 +103,11 @@ def _stem(variant: Variant, narrow: int, areas: list[int]) -> int:
 
 
 def _head(variant: Variant, rank: int, num_classes: int, narrow: int, pixels: int) -> int:
+    """With gradients, at their peak: in the factorisation, or where the first convolution's input gets its own."""
     joined, channels = sum(variant.embed_dims[1:]), variant.decoder_channels
     maps = joined * (_FLOAT + narrow)  # as they come, and for the convolution
-    maps += 3 * channels * (_FLOAT + 2 * narrow)  # three norms: before, after, after ReLU
-    maps += channels * (narrow + 3 * _FLOAT)  # into the factorisation, and out of it
-    maps += _NMF_STEPS * _NMF_MAPS * rank * _FLOAT
+    maps += channels * (
+        2 * _FLOAT + 10 * narrow
+    )  # three norms, before, after, after ReLU; into the factorisation and out
     maps += num_classes * (narrow + 2 * _FLOAT)  # logits and their gradient
-    return pixels * maps
+    return pixels * (maps + max(joined * (2 * _FLOAT + 3 * narrow), _NMF_MAPS * rank * _FLOAT))

@@ -28,7 +28,7 @@ def config(memory: str, micro_batch: int | None = None) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    ("memory", "micro_batch", "checkpointing"), [("40GiB", None, False), ("7 GiB", None, True), ("0.9GiB", 2, True)]
+    ("memory", "micro_batch", "checkpointing"), [("40GiB", None, False), ("6 GiB", None, True), ("0.85GiB", 2, True)]
 )
 def test_the_first_way_that_fits_is_taken_and_said(memory: str, micro_batch: int | None, checkpointing: bool) -> None:
     chosen = config(memory)

@@ -14,13 +14,28 @@ from pathlib import Path
 
 import pytest
 
-from segnext.kernels import adamw, attention, depthwise, gradient_norm, labels, mlp, nmf, norm, residual, resize
+from segnext.kernels import (
+    adamw,
+    attention,
+    cast,
+    convolution,
+    depthwise,
+    gradient_norm,
+    labels,
+    mlp,
+    nmf,
+    norm,
+    residual,
+    resize,
+)
 from tests.backend.cuda.machine import ProgramBuilder
 
 DRIVERS = Path(__file__).with_name("kernels")
 KERNELS = {
     "adamw": adamw._HEADER,
     "attention": attention._HEADER,
+    "bias": convolution._CUDA_HEADER.replace(nmf._PRODUCT, ""),
+    "cast": cast._HEADER,
     "depthwise": depthwise._CUDA_HEADER,
     "gradient_norm": gradient_norm._CUDA_HEADER,
     "labels": labels._CUDA_HEADER,
