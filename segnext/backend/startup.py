@@ -114,8 +114,8 @@ def allow_tf32(allowed: bool) -> None:
     """Lets dense float32 convolutions on a GPU round their factors to TF32, or not; other products are never rounded.
 
     Jittor has one flag for both: any value but 0 allows tensor cores in cuDNN's convolutions (together with our
-    cudnn.h), while cuBLAS's matrix products round for the values 1, 2 and 3 alone. So -1 rounds the convolutions and
-    leaves the products of the NMF in float32.
+    cudnn.h), while its matrix products by cuBLAS round for the values 1, 2 and 3 alone. So -1 rounds the convolutions
+    and nothing else.
     """
     start().flags.use_tensorcore = -1 if allowed else 0
 
