@@ -37,6 +37,16 @@ TRAIN = (
     "tracking=none",
     "workers=0",
 )
+# Images that leave the last stage several pixels: a batch norm over two values makes roundings a hundred times as large.
+FEW = (
+    *TRAIN,
+    "dataset.image_size=[64,64]",
+    "dataset.crop=[64,64]",
+    "dataset.test.scale=[64,64]",
+    "schedule.iterations=3",
+    "schedule.eval_interval=3",
+    "schedule.checkpoint_interval=3",
+)
 RUNNER = """
 import runpy
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
@@ -117,13 +127,12 @@ def test_a_resumed_run_has_the_bits_of_one_at_one_go(machine: Machine, trained: 
 
 @pytest.mark.parametrize("settings", [(), ("schedule.micro_batch=1",), ("model.gradient_checkpointing=true",)])
 def test_training_logs_what_it_logs_on_the_cpu(machine: Machine, tmp_path: Path, settings: tuple[str, ...]) -> None:
-    few = (*TRAIN, "schedule.iterations=3", "schedule.eval_interval=3", "schedule.checkpoint_interval=3", *settings)
-    on_machine(machine, "train", *few, f"run_folder={tmp_path / 'cuda'}")
-    on_cpu("train", *few, f"run_folder={tmp_path / 'cpu'}")
+    on_machine(machine, "train", *FEW, *settings, f"run_folder={tmp_path / 'cuda'}")
+    on_cpu("train", *FEW, *settings, f"run_folder={tmp_path / 'cpu'}")
     found, expected = logged(tmp_path / "cuda"), logged(tmp_path / "cpu")
     assert len(expected) == 4
     for ours, theirs in zip(found[:3], expected[:3], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-3)
+        assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["fp32", *NARROW])
