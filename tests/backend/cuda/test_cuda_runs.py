@@ -37,7 +37,7 @@ TRAIN = (
     "tracking=none",
     "workers=0",
 )
-# Images that leave the last stage several pixels: a batch norm over two values makes roundings a hundred times as large.
+# The last stage has several pixels: a batch norm over two values makes a rounding a hundred times as large.
 FEW = (
     *TRAIN,
     "dataset.image_size=[64,64]",
