@@ -6,8 +6,8 @@ namespace segnext {
 struct AdamW {
     const float *parameter, *gradient, *first, *second;
     float *new_parameter, *new_first, *new_second;
-    // scale: of the gradient; kept: of the parameter after decay; unbias: 1 / sqrt(correction2). 1 - beta2 has too few digits in float32 to be
-    // worked out here.
+    // scale: of the gradient; kept: of the parameter after decay; unbias: 1 / sqrt(correction2). 1 - beta2 has too few
+    // digits in float32 to be worked out here.
     float beta1, rest1, beta2, rest2, eps, scale, kept, rate, unbias;
 
     SEGNEXT_EACH void operator()(size_t i) const {

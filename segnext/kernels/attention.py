@@ -16,6 +16,7 @@ from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.elementwise import gelu, multiply
 from segnext.kernels.multi_scale_depthwise import multi_scale_depthwise
+from segnext.kernels.products import PRODUCTS_CUDA
 from segnext.kernels.residual import add_scaled
 from segnext.kernels.tiles import shares, side
 
@@ -79,7 +80,6 @@ _HEADER = "".join(
         "each.h", "functions.h", "planes_cuda.h", "parts_cuda.h", "residual_cuda.h", "tiles_cuda.h", "attention_cuda.h",
     )
 )  # fmt: skip
-_PRODUCT = Path(__file__).with_name("product_cuda.h").read_text(encoding="utf-8")
 _TAPS = 25 + 2 * (7 + 11 + 21)
 _FIGURES = _TAPS + 2 + 6  # that every share of tiles adds up for a channel, with biases and that before the GELU
 
@@ -193,4 +193,6 @@ class _Attend(Function):
 
     def _code(self, shapes: list[Sequence[int]], dtypes: list[str], inputs: list[Var], source: str) -> list[Var]:
         source = source.replace("SIDE", str(side(inputs[0].shape)))
-        return list(jt.code(shapes, dtypes, inputs, cuda_header=_PRODUCT + _HEADER, cuda_src=source, data=self.data))
+        return list(
+            jt.code(shapes, dtypes, inputs, cuda_header=PRODUCTS_CUDA + _HEADER, cuda_src=source, data=self.data)
+        )

@@ -12,7 +12,8 @@ from typing import Any
 
 from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
-from segnext.kernels.sums import add_bias
+from segnext.kernels.products import PRODUCTS_CUDA
+from segnext.kernels.sums import PLANES_CUDA, add_bias
 
 __all__ = ["conv", "conv_reference"]
 
@@ -72,10 +73,10 @@ def conv_reference(x: Var, weight: Var, bias: Var | None = None, *, stride: int 
     return jt.nn.conv2d(x, weight, bias, stride=stride, padding=padding)
 
 
-_CUDA_HEADER = "".join(
-    Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("product_cuda.h", "planes_cuda.h", "parts_cuda.h", "bias_cuda.h")
+_CUDA_BIAS = PLANES_CUDA + "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("parts_cuda.h", "bias_cuda.h")
 )
+_CUDA_HEADER = PRODUCTS_CUDA + _CUDA_BIAS
 _PRODUCTS = """
 const int batch = in0_shape0, channels = in0_shape1, results = @Y_shape1, pixels = in0_shape2 * in0_shape3;
 const segnext::MapProducts products{batch, channels, results, pixels, data["tf32"] != 0};

@@ -12,7 +12,7 @@ from segnext.kernels.sums import PLANES_CUDA
 __all__ = ["gradient_norm", "gradient_norm_reference"]
 
 TOGETHER = 32  # gradients of an operator
-_PARTS = 64  # as PARTS in gradient_norm_cuda.h
+_PARTS = 64  # of an array, on CUDA: blocks that add up its squares
 
 _CPU_HEADER = Path(__file__).with_name("gradient_norm_cpu.h").read_text(encoding="utf-8")
 _CUDA_HEADER = PLANES_CUDA + Path(__file__).with_name("gradient_norm_cuda.h").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def _add(norm: Var, gradients: Sequence[Var]) -> Var:
     if not jt.flags.use_cuda:
         source = _SOURCE.replace("RESULTS", "out0_p")
         return jt.code([1], "float32", inputs, cpu_header=_CPU_HEADER, cpu_src=source, data=data)
-    source, shapes = _SOURCE.replace("RESULTS", "out0_p, out1_p"), [[1], [len(gradients) * _PARTS]]
+    source, shapes = _SOURCE.replace("RESULTS", "out0_p, out1_p, (int)out1_shape1"), [[1], [len(gradients), _PARTS]]
     return jt.code(shapes, ["float32"] * 2, inputs, cuda_header=_CUDA_HEADER, cuda_src=source, data=data)[0]
 
 

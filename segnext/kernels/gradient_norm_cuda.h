@@ -3,23 +3,22 @@
 
 namespace segnext {
 
-constexpr int PARTS = 64;  // of an array: blocks that add up its squares
-
 template <int N>
 struct Arrays {
     const float* of[N];
     size_t counts[N];
 };
 
-// parts (number, PARTS)
+// parts (number, gridDim.x)
 template <int N>
 static __global__ void __launch_bounds__(THREADS) square_sums(Arrays<N> arrays, float* parts) {
     __shared__ float shared[THREADS];
     const float* x = arrays.of[blockIdx.y];
     float sum = 0.f;
-    for (size_t i = blockIdx.x * THREADS + threadIdx.x; i < arrays.counts[blockIdx.y]; i += PARTS * THREADS) sum += x[i] * x[i];
+    const size_t first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    for (size_t i = first; i < arrays.counts[blockIdx.y]; i += step) sum += x[i] * x[i];
     sum = add_up(sum, shared);
-    if (threadIdx.x == 0) parts[blockIdx.y * PARTS + blockIdx.x] = sum;
+    if (threadIdx.x == 0) parts[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
 // By one block.
@@ -31,17 +30,17 @@ static __global__ void __launch_bounds__(THREADS) norm_of_parts(const float* bef
     if (threadIdx.x == 0) *norm = sqrt(sum + (double)*before * *before);
 }
 
-// The norm of `before` and the first `number` of N arrays together.
+// The norm of `before` and the first `number` of N arrays together; `parts` (number, blocks).
 template <int N>
 void add_to_norm(const float* before, const float* const (&arrays)[N], const size_t (&counts)[N], int number, float* norm,
-                 float* parts) {
+                 float* parts, int blocks) {
     Arrays<N> given;
     for (int n = 0; n < N; n++) {
         given.of[n] = arrays[n];
         given.counts[n] = counts[n];
     }
-    square_sums<<<dim3(PARTS, number), THREADS>>>(given, parts);
-    norm_of_parts<<<1, THREADS>>>(before, parts, norm, number * PARTS);
+    square_sums<<<dim3(blocks, number), THREADS>>>(given, parts);
+    norm_of_parts<<<1, THREADS>>>(before, parts, norm, number * blocks);
 }
 
 }  // namespace segnext

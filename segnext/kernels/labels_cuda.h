@@ -29,7 +29,8 @@ struct Image {
 // Scores of a pixel of the image, of SIDE classes from `first` on; beyond the last one it comes again.
 class Pass {
   public:
-    SEGNEXT_EACH Pass(const View& view, const float* const* windows, int classes) : view(view), windows(windows), classes(classes) {}
+    SEGNEXT_EACH Pass(const View& view, const float* const* windows, int classes)
+        : view(view), windows(windows), classes(classes) {}
 
     SEGNEXT_EACH Scores scores(int i, int j, int first) const {
         if (!view.again) return of_input(i, j, first);

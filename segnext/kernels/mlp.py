@@ -14,6 +14,7 @@ from segnext.backend import Function, Var, jt
 from segnext.kernels.cast import cast
 from segnext.kernels.convolution import conv
 from segnext.kernels.mixing import mix
+from segnext.kernels.products import PRODUCTS_CUDA
 from segnext.kernels.residual import add_scaled
 from segnext.kernels.tiles import shares, side
 
@@ -70,7 +71,6 @@ _HEADER = "".join(
         "each.h", "functions.h", "planes_cuda.h", "parts_cuda.h", "residual_cuda.h", "tiles_cuda.h", "mixing_cuda.h",
     )
 )  # fmt: skip
-_PRODUCT = Path(__file__).with_name("product_cuda.h").read_text(encoding="utf-8")
 
 # in0 is x, or the gradient of the result.
 _NAMES = """
@@ -155,4 +155,6 @@ class _Transform(Function):
 
     def _code(self, shapes: list[Sequence[int]], dtypes: list[str], inputs: list[Var], source: str) -> list[Var]:
         source = source.replace("SIDE", str(side(inputs[0].shape)))
-        return list(jt.code(shapes, dtypes, inputs, cuda_header=_PRODUCT + _HEADER, cuda_src=source, data=self.data))
+        return list(
+            jt.code(shapes, dtypes, inputs, cuda_header=PRODUCTS_CUDA + _HEADER, cuda_src=source, data=self.data)
+        )

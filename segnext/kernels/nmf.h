@@ -27,7 +27,9 @@ class Trace {
   public:
     Trace(const Factors& s, float* memory, bool keeps) : s(s), memory(memory), keeps(keeps) {}
 
-    size_t size() const { return values() + updates_of_bases() * 2 * s.bases() + updates_of_coefficients() * 2 * s.coefficients(); }
+    size_t size() const {
+        return values() + updates_of_bases() * 2 * s.bases() + updates_of_coefficients() * 2 * s.coefficients();
+    }
     float* bases(int step) const { return memory + place(step) * s.bases(); }
     float* coefficients(int step) const { return memory + bases_kept() * s.bases() + place(step) * s.coefficients(); }
 

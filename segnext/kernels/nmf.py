@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from segnext.backend import Function, Var, jt
+from segnext.kernels.products import PRODUCTS_CUDA
 
 __all__ = ["factorise", "factorise_reference"]
 
 
 _CPU_HEADER, _CUDA_HEADER = (
     "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
-    for names in (("product_cpu.h", "nmf.h", "nmf_cpu.h"), ("each.h", "nmf.h", "nmf_cuda.h"))
+    for names in (("product_cpu.h", "nmf.h", "nmf_cpu.h"), ("each.h", "parts_cuda.h", "nmf.h", "nmf_cuda.h"))
 )
-_PRODUCT = Path(__file__).with_name("product_cuda.h").read_text(encoding="utf-8")
 _FACTORS = """
 const segnext::Factors factors{(int)in0_shape1, (int)in0_shape2, (int)data["rank"], (int)data["steps"]};
 const int batch = (int)in0_shape0;
@@ -122,7 +122,7 @@ class _Factorise(Function):
         if not jt.flags.use_cuda:
             dtypes = ["float32"] * len(shapes)
             return list(jt.code(shapes, dtypes, inputs, cpu_header=_CPU_HEADER, cpu_src=cpu, data=self.data))
-        shapes, header = [*shapes, [scratch]], _PRODUCT + _CUDA_HEADER
+        shapes, header = [*shapes, [scratch]], PRODUCTS_CUDA + _CUDA_HEADER
         return list(
             jt.code(shapes, ["float32"] * len(shapes), inputs, cuda_header=header, cuda_src=cuda, data=self.data)
         )[:-1]

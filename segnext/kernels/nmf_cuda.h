@@ -1,5 +1,6 @@
 // The factorisation of nmf.h on CUDA: all images at a time, products by cuBLAS and a kernel for what lies between them. Where
-// an image has pieces of a trace, those of the next one lie a whole trace further. each.h, nmf.h and product_cuda.h come first.
+// an image has pieces of a trace, those of the next one lie a whole trace further. product_cuda.h, each.h, parts_cuda.h and
+// nmf.h come first.
 #include <cmath>
 
 namespace segnext {
@@ -120,12 +121,12 @@ class Factorisation {
         const int d = s.dim, n = s.pixels, r = s.rank;
         const Rows slopes{dy, n, map.stride, false};
         const size_t through_coefficients = (full ? s.steps + 1 : 1) * s.coefficients(), through_bases = s.steps * s.bases();
-        float *room = gram + 2 * (size_t)batch * r * r, *dcoefficients = room, *dbases = room += batch * s.coefficients();
-        float* ddenominator = room += batch * s.bases();
+        Room room{gram + 2 * batch * square()};
+        float *dcoefficients = room.take(batch * s.coefficients()), *dbases = room.take(batch * s.bases());
+        float* ddenominator = room.take(batch * (s.coefficients() > s.bases() ? s.coefficients() : s.bases()));
         // Gradients of the numerators of all updates of the coefficients, and of all of the bases: each is multiplied with the
         // other's values at once.
-        float* left = room += batch * (s.coefficients() > s.bases() ? s.coefficients() : s.bases());
-        float* right = room += batch * through_coefficients;
+        float *left = room.take(batch * through_coefficients), *right = room.take(batch * through_bases);
         product(r, d, n, bases_at(s.steps), slopes, {dcoefficients, s.coefficients()});
         if (!full) {
             retreat(trace.of_coefficients(s.steps), n, dcoefficients, ddenominator, {left, through_coefficients});

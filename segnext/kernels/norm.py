@@ -122,7 +122,7 @@ def batch_norm(
         running: moved by this batch as that of this process alone, where given; not together with ``average``.
 
     Returns:
-        With the statistics over all ranks.
+        y, x, and mean and variance over all ranks.
     """
     layout = _Layout("batch")
     if average is None:

@@ -200,7 +200,8 @@ inline void parameter_gradients(const float* x, const float* dy, const float* me
 // The gradient of x, with what has come to it `beside` the norm, where that is not null; `plain` and `scaled` as above, or
 // zeros where the statistics are constants.
 inline void input_gradient(const float* x, const float* dy, const float* mean, const float* variance,
-                           const float* weight, const float* plain, const float* scaled, const float* beside, float* dx, const Norm& s) {
+                           const float* weight, const float* plain, const float* scaled, const float* beside,
+                           float* dx, const Norm& s) {
     const std::vector<float> inverse = inverse_deviations(variance, s);
     const auto beside_at = [=](ptrdiff_t i) { return beside ? beside[i] : 0.f; };
     if (s.over == CHANNELS) {

@@ -1,5 +1,5 @@
 // Products of matrices by cuBLAS, and 1x1 convolutions as such on maps (batch, channels, pixels) as they lie: a matrix product
-// for each image. Types of maps and weights are float, __half or __nv_bfloat16; sums are float.
+// for each image. Types of maps and weights are float, __half or __nv_bfloat16; sums are float. matrices.h comes first.
 #pragma once
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
@@ -14,15 +14,6 @@ namespace segnext {
 inline cudaDataType type_of(const float*) { return CUDA_R_32F; }
 inline cudaDataType type_of(const __half*) { return CUDA_R_16F; }
 inline cudaDataType type_of(const __nv_bfloat16*) { return CUDA_R_16BF; }
-
-// A number of matrices of elements T, column by column; `stride` 0: the same one every time.
-template <class T>
-struct Matrices {
-    T* data;
-    int lead;
-    long long stride;
-    bool transposed;
-};
 
 // c (m x n) = a (m x k) · b (k x n) of `batch` matrices, or plus what is there; tf32: float factors may be rounded to 10 bits.
 template <class T, class U>

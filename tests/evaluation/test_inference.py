@@ -21,6 +21,7 @@ from segnext.evaluation.inference import (
     window_boxes,
     window_places,
 )
+from segnext.kernels.labels import MOST_WINDOWS
 from segnext.kernels.sampling import bilinear_taps
 from tests.evaluation.fakes import FakeModel
 
@@ -117,6 +118,14 @@ def test_strips_change_nothing(case: str) -> None:
     assert np.array_equal(whole.predict(image), strips.predict(image))
     # softmax's exponential may round differently in the last bit at the end of a vectorised loop
     np.testing.assert_allclose(whole.probabilities(image), strips.probabilities(image), rtol=1e-6)
+
+
+def test_more_windows_than_an_operator_takes_give_the_labels_of_strips() -> None:
+    settings = InferenceSettings(windows=Windows.slide, scale=None, size_divisor=1, crop=(32, 32), stride=(8, 8))
+    image = image_of(112, 128)
+    assert len(window_places(settings, 112, 128)) > MOST_WINDOWS
+    fused = SegmentationPredictor(FakeModel(5), settings).predict(image)
+    assert np.array_equal(fused, SegmentationPredictor(FakeModel(5), settings, strip_floats=10**9).predict(image))
 
 
 @pytest.mark.parametrize(

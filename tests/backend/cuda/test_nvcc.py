@@ -11,6 +11,7 @@ import pytest
 from segnext import backend
 from segnext.backend.cuda.home import assemble
 from segnext.backend.cuda.pieces import Survey, survey
+from tests.backend.cuda.machine import Machine
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +76,8 @@ def test_members_that_cuda_13_dropped_compile_under_our_flags(nvcc: Path, tmp_pa
 
 
 def test_calls_of_cudnn_8_compile_against_cudnn_9(pieces: Survey, nvcc: Path, tmp_path: Path) -> None:
-    if pieces.missing:
-        pytest.skip(pieces.problem())
+    if problem := Machine.problem():
+        pytest.skip(problem)
     source = """
 #include <cudnn.h>
 int calls(cudnnConvolutionDescriptor_t convolution, cudnnRNNDescriptor_t network) {
@@ -121,6 +122,7 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         mlp,
         nmf,
         norm,
+        products,
         residual,
         resize,
         sums,
@@ -160,7 +162,7 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     for kind in ("float32", "bfloat16", "float16"):
         wide, wides = f"{kind} 4", f"{kind} 5"
         parameters = [f1, wide, f1, *[f4] * 7, *[f1] * 7, wide, f1, wide, f1]
-        inputs, header = [f4, wide, f2, *parameters], attention._PRODUCT + attention._HEADER
+        inputs, header = [f4, wide, f2, *parameters], products.PRODUCTS_CUDA + attention._HEADER
         found[f"attention, {kind}"] = (header, attention._FORWARD.replace("SIDE", "32"), inputs, [f4, *[wide] * 6])
         gradients = [wide, *(each.replace(kind, "float32") for each in parameters), wides, f1]
         code = attention._GRADIENT.replace("SIDE", "32")
@@ -174,7 +176,7 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
         code = convolution._CUDA_GRADIENTS.replace("ROOM", "out3").replace("BIAS", convolution._CUDA_BIAS_GRADIENT)
         found[f"product, {kind}, gradient"] = (convolution._CUDA_HEADER, code, [wide] * 3, [wide, f4, f1, f1])
         parameters = [f1, wide, f1, f4, f1, wide, f1]
-        inputs, header = [f4, wide, f2, *parameters], mlp._PRODUCT + mlp._HEADER
+        inputs, header = [f4, wide, f2, *parameters], products.PRODUCTS_CUDA + mlp._HEADER
         found[f"MLP, {kind}"] = (header, mlp._FORWARD.replace("SIDE", "16"), inputs, [f4, *[wide] * 3])
         gradients = [wide, *(each.replace(kind, "float32") for each in parameters), wide, wides, f1]
         code = mlp._GRADIENT.replace("SIDE", "16")
@@ -182,11 +184,11 @@ def operators() -> dict[str, tuple[str, str, list[str], list[str]]]:
     for kind in resize._CUDA_TYPES:
         found[f"sum of channels, {kind}"] = (sums.PLANES_CUDA, sums._CHANNELS, [f"{kind} 4"], [f"{kind} 1", f1])
     found["mean"] = (sums.PLANES_CUDA, sums._ALL, [f4], [f1, f1])
-    f3, header = "float32 3", nmf._PRODUCT + nmf._CUDA_HEADER
+    f3, header = "float32 3", products.PRODUCTS_CUDA + nmf._CUDA_HEADER
     found["factorisation"] = (header, nmf._CUDA_FORWARD, [f3, f3], [f3, f2, f1])
     found["factorisation, gradient"] = (header, nmf._CUDA_GRADIENT, [f3, f3, f2], [f3, f1])
-    code = gradient_norm._SOURCE.replace("RESULTS", "out0_p, out1_p")
-    found["gradient norm"] = (gradient_norm._CUDA_HEADER, code, [f1, *[f4] * gradient_norm.TOGETHER], [f1, f1])
+    code = gradient_norm._SOURCE.replace("RESULTS", "out0_p, out1_p, (int)out1_shape1")
+    found["gradient norm"] = (gradient_norm._CUDA_HEADER, code, [f1, *[f4] * gradient_norm.TOGETHER], [f1, f2])
     windows = ", ".join(f"in{2 + i}_p" for i in range(labels.MOST_WINDOWS))
     code = labels._CUDA_SOURCE.replace("COUNT", str(labels.MOST_WINDOWS)).replace("WINDOWS", windows)
     inputs = ["int32 1", f1, *["float32 3"] * labels.MOST_WINDOWS]

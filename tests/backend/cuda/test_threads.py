@@ -28,19 +28,20 @@ from segnext.kernels import (
     residual,
     resize,
 )
+from segnext.kernels.products import MATRICES
 from tests.backend.cuda.machine import ProgramBuilder
 
 DRIVERS = Path(__file__).with_name("kernels")
 KERNELS = {
     "adamw": adamw._HEADER,
     "attention": attention._HEADER,
-    "bias": convolution._CUDA_HEADER.replace(nmf._PRODUCT, ""),
+    "bias": convolution._CUDA_BIAS,
     "cast": cast._HEADER,
     "depthwise": depthwise._CUDA_HEADER,
     "gradient_norm": gradient_norm._CUDA_HEADER,
     "labels": labels._CUDA_HEADER,
     "mixing": mlp._HEADER,
-    "nmf": (DRIVERS / "plain_product.h").read_text() + nmf._CUDA_HEADER,
+    "nmf": MATRICES + (DRIVERS / "plain_product.h").read_text() + nmf._CUDA_HEADER,
     "norm": norm._CUDA_HEADER,
     "residual": residual._CUDA_HEADER,
     "resize": resize._CUDA_HEADER,

@@ -11,8 +11,8 @@ int main() {
     double expected = before * before;
     for (int n = 0; n < 3; n++)  // the last one isn't counted
         for (float value : values[n]) expected += (double)value * value;
-    std::vector<float> norm(1), parts(3 * segnext::PARTS);
-    segnext::add_to_norm(&before, arrays, counts, 3, norm.data(), parts.data());
+    std::vector<float> norm(1), parts(3 * 64);
+    segnext::add_to_norm(&before, arrays, counts, 3, norm.data(), parts.data(), 64);
     expect_equal("norm", norm, {std::sqrt(expected)});
     return failures;
 }

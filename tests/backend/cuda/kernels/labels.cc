@@ -3,6 +3,9 @@
 
 #include "expect.h"
 
+// Where output `o` of a resize reads.
+double place(int from, int to, int o) { return std::min(std::max((o + 0.5) * from / to - 0.5, 0.0), from - 1.0); }
+
 // What labels.py writes down, for passes with the same taps everywhere.
 struct Written {
     std::vector<int> numbers;
@@ -13,7 +16,7 @@ struct Written {
         std::vector<float> weight(to);
         for (int i = 0; i < to; i++) {
             const int o = mirrored ? to - 1 - i : i;
-            const double position = std::min(std::max((o + 0.5) * from / to - 0.5, 0.0), from - 1.0);
+            const double position = place(from, to, o);
             first[i] = (int)position;
             second[i] = std::min(first[i] + 1, from - 1);
             weight[i] = position - first[i];
@@ -33,7 +36,6 @@ Map resized(const Map& x, int h, int w, int height, int width, bool mirrored = f
     Map y(height * width);
     for (int i = 0; i < height; i++)
         for (int j = 0; j < width; j++) {
-            const auto place = [](int from, int to, int o) { return std::min(std::max((o + 0.5) * from / to - 0.5, 0.0), from - 1.0); };
             const double row = place(h, height, i), column = place(w, width, mirrored ? width - 1 - j : j);
             const int r = (int)row, c = (int)column, r1 = std::min(r + 1, h - 1), c1 = std::min(c + 1, w - 1);
             const auto along = [&](int line) { return x[line * w + c] * (1 - column + c) + x[line * w + c1] * (column - c); };
@@ -94,7 +96,10 @@ void check(std::initializer_list<bool> passes, int room) {
         for (const Case& each : cases) {
             double sum = 0;
             for (const Map& scores : each.scores) sum += std::exp(scores[i]);
-            for (int c = 0; c < CLASSES; c++) totals[c] += cases.size() == 1 ? each.scores[c][i] : std::exp(each.scores[c][i]) / sum;
+            for (int c = 0; c < CLASSES; c++) {
+                const double score = each.scores[c][i];
+                totals[c] += cases.size() == 1 ? score : std::exp(score) / sum;
+            }
         }
         const double highest = *std::max_element(totals.begin(), totals.end());
         if (best[i] < 0 || totals[best[i]] < highest - 1e-5) {

@@ -1,4 +1,4 @@
-// A factorisation and its gradient against the definition; plain_product.h, each.h, nmf.h and nmf_cuda.h come first.
+// A factorisation and its gradient against the definition; plain_product.h and nmf_cuda.h with what it needs come first.
 #include "expect.h"
 
 using Matrix = std::vector<double>;  // row by row

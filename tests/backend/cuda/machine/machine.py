@@ -56,7 +56,8 @@ class Machine:
     @staticmethod
     def problem() -> str:
         """Why there can be none here, or an empty string."""
-        return survey().problem()
+        missing = ", ".join(piece.wheel for piece in survey().missing)
+        return f"missing of the extra cuda13: {missing}" if missing else ""
 
     @classmethod
     def shared(cls) -> Machine:

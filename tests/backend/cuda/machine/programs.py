@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segnext.backend.cuda.toolkit import installed_toolkits
+from segnext.backend.cuda.pieces import survey
 from tests.backend.cuda.machine.translate import translate
 
 __all__ = ["ProgramBuilder"]
@@ -20,7 +20,7 @@ class ProgramBuilder:
     """Compiles programs into ``folder``; skips the test where there are no headers of CUDA."""
 
     def __init__(self, folder: Path, drivers: Path) -> None:
-        toolkit = next((toolkit for toolkit in installed_toolkits() if toolkit.version[0] == 13), None)
+        toolkit = survey().toolkit
         if toolkit is None:
             pytest.skip("no nvcc 13: the headers of CUDA are missing")
         self._folder = folder
