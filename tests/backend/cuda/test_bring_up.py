@@ -37,10 +37,11 @@ class Machine:
         }
 
     def run(self, code: str, **settings: object) -> str:
-        # No compiler of the real machine may be found.
+        # No compiler and no wheel of the real machine may be found.
         before = (
-            "import shutil, segnext.backend.cuda.toolkit as toolkit; from pathlib import Path\n"
-            "toolkit.USUAL = Path('/nowhere'); shutil.which = lambda name: None\n"
+            "import shutil; from pathlib import Path; from segnext.backend.cuda import pieces, toolkit\n"
+            "toolkit.USUAL = Path('/nowhere'); shutil.which = lambda name: None; found = pieces.site_folders\n"
+            f"pieces.site_folders = lambda: [folder for folder in found() if folder == Path({str(self.site)!r})]\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", before + code],
