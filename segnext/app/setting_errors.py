@@ -73,7 +73,8 @@ def explain(error: Exception, schema: type[Any], overrides: Sequence[str] = ()) 
     if isinstance(root, ConfigAttributeError | ConfigKeyError) and key:
         return unknown_key(key, schema)
     if isinstance(root, OmegaConfBaseException) and key:
-        return f"{key}: {str(root.msg or root).splitlines()[0]}"
+        text = str(root.msg or root).splitlines()[0]
+        return f"{key} is a list: write {key}=[…,…]" if "is not a ListConfig" in text else f"{key}: {text}"
     text = " ".join(str(error).split())
     if missing := re.search(r"To append to your default list use (\+\S+)", text):
         return f"{missing[1].lstrip('+')}: nothing of this group is chosen by default, add it by {missing[1]}"

@@ -262,6 +262,7 @@ def camvid(root: Path, *, label: int = 3, broken_image: bool = False, without_la
     ("overrides", "message"),
     [
         (["model=tinny"], "model=tinny does not exist: did you mean tiny?"),
+        (["dataset.crop=64"], "dataset.crop is a list: write dataset.crop=[…,…]"),
         (["datset=ade"], "unknown setting datset: did you mean dataset?"),
         (["+model.drop_pth=1"], "unknown setting model.drop_pth: did you mean model.drop_path?"),
         (["schedule.lr=fast"], "schedule.lr: Value 'fast'"),
