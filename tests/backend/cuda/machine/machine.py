@@ -83,11 +83,13 @@ class Machine:
     def environment(self, *, computes: bool = True, record: Path | None = None) -> dict[str, str]:
         """With which any process runs on the machine; arguments as in ``run``."""
         unwanted = ("cc_flags", "JITTOR_HOME", "CUDA_VISIBLE_DEVICES", "nvcc_path")
+        # Not sys.path: where this process has started Jittor, the core of that lies there.
+        folders = [str(self.folder / "site"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
         return {name: value for name, value in os.environ.items() if name not in unwanted} | {
             "HOME": str(self.folder),
             "SEGNEXT_HOME": str(self.folder / "segnext"),  # of Jittor's compile cache
             "LD_LIBRARY_PATH": str(self.folder / "driver"),
-            "PYTHONPATH": os.pathsep.join([str(self.folder / "site"), str(REPOSITORY), *sys.path]),
+            "PYTHONPATH": os.pathsep.join(filter(None, folders)),
             "CUDA_MACHINE_LIBRARY": str(self.home / "lib64/libcudart.so"),
             **({} if computes else {"CUDA_MACHINE_IDLE": "1"}),
             **({"CUDA_MACHINE_LOG": str(record)} if record else {}),
